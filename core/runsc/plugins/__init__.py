@@ -1,0 +1,1 @@
+"""What a plugin may implement (``hookspecs``), how one is found by name (``loader``)."""
