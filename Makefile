@@ -1,0 +1,37 @@
+# runsc: `make run` builds what is needed and greets from inside a sandbox, `make test` checks everything.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+
+.PHONY: all build run test lint types layers unit clean
+
+all: build
+
+build:
+	@tools/bootstrap
+
+run: build
+	$(VENV)/bin/runsc do -- /bin/sh tools/greeting.sh
+
+test: lint types layers unit
+
+lint: build-test
+	$(PYTHON) -m ruff check .
+
+types: build-test
+	$(PYTHON) -m mypy
+
+layers: build-test
+	$(VENV)/bin/lint-imports
+
+unit: build-test
+	$(PYTHON) -m pytest
+
+.PHONY: build-test
+build-test:
+	@tools/bootstrap --test
+
+clean:
+	rm -rf $(VENV) .build build dist *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	find plugins -name '*.so' -delete

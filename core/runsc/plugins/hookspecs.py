@@ -1,0 +1,93 @@
+"""What a plugin may implement.
+
+A plugin is found by its entry point (groups ``runsc.platform``, ``runsc.filesystem``, ``runsc.network``;
+the entry point's name is what users write after ``--platform=``, ``--fs=``, ``--network=``). The entry point
+names a class; runsc makes one instance of it without arguments and registers it with a pluggy plugin
+manager, so an instance's methods marked with ``hookimpl`` are its implementation::
+
+    from runsc.plugins.availability import Availability
+    from runsc.plugins.hookspecs import hookimpl
+
+    class PtracePlugin:
+        api_version = 1            # of the contract in runsc.platform (filesystem, network)
+        summary = "ptrace(2): works nearly everywhere"
+
+        @hookimpl
+        def check_platform(self) -> Availability: ...
+
+        @hookimpl
+        def make_platform(self, config: Config) -> Platform: ...
+
+Importing the plugin's module must be cheap and do nothing: ``check_*`` is where things are tried, ``make_*``
+where they are made, and heavy imports belong inside them. All hooks are called outside of any system call's
+path: what they make is then used directly. A plugin implements the two hooks of its kind; one class may serve
+several kinds.
+
+A hook may raise ``RunscError`` to say what is wrong and what to do about it; anything else it raises is
+reported as the plugin's bug.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from runsc.config import Config
+    from runsc.filesystem import HostFiles
+    from runsc.network import Network
+    from runsc.platform import Platform
+    from runsc.plugins.availability import Availability
+
+PROJECT = "runsc"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class PlatformHooks:
+    """A platform: how guest code is run (``--platform``)."""
+
+    @hookspec(firstresult=True)
+    def check_platform(self) -> Availability:
+        """Does this platform work here, for this user?
+
+        Called in the process that will hold the sandbox, before anything is made, and by ``runsc plugins``.
+        Tries for real, in some milliseconds, and leaves nothing behind.
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def make_platform(self, config: Config) -> Platform:
+        """The platform for one sandbox. Called once, in the sandbox's process, after ``check_platform``
+        said yes and before the jail is closed: everything it needs of the host is opened here."""
+        raise NotImplementedError
+
+
+class FilesystemHooks:
+    """A file system: how the host's files are reached (``--fs``)."""
+
+    @hookspec(firstresult=True)
+    def check_filesystem(self) -> Availability:
+        """Does this file system work here, for this user? As ``check_platform``."""
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def make_filesystem(self, config: Config) -> HostFiles:
+        """What makes file systems out of host directories, for one sandbox. As ``make_platform``."""
+        raise NotImplementedError
+
+
+class NetworkHooks:
+    """A network: what answers AF_INET, AF_INET6... sockets (``--network``)."""
+
+    @hookspec(firstresult=True)
+    def check_network(self) -> Availability:
+        """Does this network work here, for this user? As ``check_platform``."""
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def make_network(self, config: Config) -> Network:
+        """The network of one sandbox. As ``make_platform``."""
+        raise NotImplementedError

@@ -1,0 +1,1 @@
+"""The network that is none: no protocol but local sockets."""
