@@ -1,0 +1,1 @@
+"""Guest memory: areas, mappings, copies in and out."""
