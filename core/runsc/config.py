@@ -1,0 +1,153 @@
+"""The configuration of one call of runsc: the flags before the command.
+
+To add a flag: add an attribute to ``Config`` with its default, and a line to ``FLAGS``. A flag that was
+renamed keeps its old name as ``alias``. One that only other runtimes give a meaning to is ``inert``.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runsc.errors import UsageError
+from runsc.flags import BOOL, INT, LIST, STRING, Flag
+
+FLAGS: tuple[Flag, ...] = (
+    Flag("root", STRING, "Where the state of containers is kept.", metavar="DIR"),
+    Flag("log", STRING, "Append messages for the caller to this file.", metavar="FILE"),
+    Flag("log-format", STRING, "How --log is written.", choices=("text", "json")),
+    Flag("debug", BOOL, "Log more, and show the traceback of a failure."),
+    Flag(
+        "debug-log",
+        STRING,
+        "Where the debug log goes: a directory (ending in /), or a file name, in which %ID%, %COMMAND% and"
+        " %TIMESTAMP% are filled in.",
+        metavar="PATH",
+        alias="debug-log-dir",
+    ),
+    Flag("debug-log-format", STRING, "How the debug log is written.", choices=("text", "json")),
+    Flag("strace", BOOL, "Log every system call, to the debug log, or to stderr if there is none."),
+    Flag("strace-syscalls", LIST, "Log these system calls only.", metavar="NAME,NAME..."),
+    Flag("strace-log-size", INT, "Show at most this many bytes of a buffer.", metavar="BYTES"),
+    Flag(
+        "platform",
+        STRING,
+        "How system calls are intercepted; 'runsc plugins' lists what there is.",
+        metavar="NAME",
+    ),
+    Flag(
+        "network",
+        STRING,
+        "What answers network sockets; 'runsc plugins' lists what there is.",
+        metavar="NAME",
+    ),
+    Flag("fs", STRING, "How host files are reached; 'runsc plugins' lists what there is.", metavar="NAME"),
+    Flag(
+        "overlay2",
+        STRING,
+        "Where writes to the root file system go. 'root:memory' (in memory, gone afterwards) is what"
+        " 'do' always does; other values have no effect yet.",
+        metavar="MOUNT:MEDIUM",
+    ),
+    Flag("rootless", BOOL, "Run without privileges. Nothing depends on it: runsc needs none."),
+    Flag("ignore-cgroups", BOOL, "Set up no cgroups. Nothing depends on it: none are set up yet."),
+    Flag("systemd-cgroup", BOOL, "Let systemd set up cgroups (no effect yet).", inert=True),
+    Flag(
+        "file-access",
+        STRING,
+        "Whether others change the root file system meanwhile ('shared'), or not.",
+        choices=("exclusive", "shared"),
+    ),
+    Flag(
+        "watchdog-action",
+        STRING,
+        "What to do when a system call hangs (no effect yet).",
+        metavar="ACTION",
+        choices=("log", "panic"),
+        inert=True,
+    ),
+    Flag(
+        "host-uds",
+        STRING,
+        "Which Unix sockets of the host may be used (no effect yet: none).",
+        choices=("none", "open", "create", "all"),
+        inert=True,
+    ),
+    Flag("version", BOOL, "Print the version."),
+)
+
+
+class Config:
+    """What the flags say. Paths are as the user wrote them, relative ones against the working directory."""
+
+    __slots__ = (
+        "debug",
+        "debug_log",
+        "debug_log_format",
+        "file_access",
+        "fs",
+        "host_uds",
+        "ignore_cgroups",
+        "log",
+        "log_format",
+        "network",
+        "overlay2",
+        "platform",
+        "root",
+        "rootless",
+        "strace",
+        "strace_log_size",
+        "strace_syscalls",
+        "systemd_cgroup",
+        "version",
+        "watchdog_action",
+    )
+
+    def __init__(self) -> None:
+        self.root = ""
+        self.log = ""
+        self.log_format = "text"
+        self.debug = False
+        self.debug_log = ""
+        self.debug_log_format = "text"
+        self.strace = False
+        self.strace_syscalls: list[str] = []
+        self.strace_log_size = 1024
+        self.platform = "ptrace"
+        self.network = "none"
+        self.fs = "direct"
+        self.overlay2 = "root:memory"
+        self.rootless = False
+        self.ignore_cgroups = False
+        self.systemd_cgroup = False
+        self.file_access = "exclusive"
+        self.watchdog_action = "log"
+        self.host_uds = "none"
+        self.version = False
+
+    @property
+    def state_dir(self) -> str:
+        """The directory that holds one subdirectory for each container."""
+        if self.root:
+            return self.root
+        if os.geteuid() == 0:
+            return "/run/runsc"
+        runtime = os.environ.get("XDG_RUNTIME_DIR")
+        return os.path.join(runtime, "runsc") if runtime else f"/tmp/runsc-{os.geteuid()}"
+
+    def validate(self) -> None:
+        """Check what the table can't say. Raises ``UsageError``."""
+        mount, colon, medium = self.overlay2.partition(":")
+        medium = medium.partition(",")[0]
+        known = medium in ("memory", "self") or medium.startswith("dir=/")
+        if self.overlay2 != "none" and not (colon and mount in ("root", "all") and known):
+            raise UsageError(
+                f"--overlay2={self.overlay2}: not understood",
+                "write --overlay2=root:memory or --overlay2=none",
+            )
+
+    def warnings(self, seen: set[str]) -> list[str]:
+        """What the user should know about the flags that were given (``seen``: their names)."""
+        lines = [f"--{flag.name} has no effect yet" for flag in FLAGS if flag.inert and flag.name in seen]
+        if "overlay2" in seen and self.overlay2 != "root:memory":
+            lines.append(f"--overlay2={self.overlay2} has no effect yet: writes stay in memory")
+        return lines

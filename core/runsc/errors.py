@@ -1,0 +1,44 @@
+"""How runsc itself fails: with what is wrong, and what to do about it."""
+
+from __future__ import annotations
+
+
+class RunscError(Exception):
+    """runsc can't do what it was asked to.
+
+    ``what`` says what is wrong, ``remedy`` what the user can do about it (may be empty where ``what``
+    already says it). Both are plain words without a final full stop; the user sees
+    ``runsc: what: remedy`` on one line.
+    """
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(what, remedy)
+        self.what = what
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        text = f"{self.what}: {self.remedy}" if self.remedy else self.what
+        # One line, whatever a name or a host's message brought in.
+        return " ".join(text.split("\n"))
+
+
+class UsageError(RunscError):
+    """The command line can't be understood."""
+
+
+def nearest(word: str, known: list[str]) -> list[str]:
+    """``known``, the names most like ``word`` first.
+
+    Imports difflib, which is slow: for the way out only.
+    """
+    from difflib import SequenceMatcher
+
+    return sorted(known, key=lambda name: (-SequenceMatcher(None, word, name).ratio(), name))
+
+
+def did_you_mean(word: str, known: list[str], prefix: str = "") -> str:
+    """``did you mean X?`` for the known name most like ``word``, or an empty string if none is."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(word, known, 1, 0.6)
+    return f"did you mean {prefix}{found[0]}?" if found else ""

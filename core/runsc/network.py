@@ -1,0 +1,52 @@
+"""The contract of a network plugin.
+
+A network answers the sockets that reach other machines (AF_INET, AF_INET6, AF_PACKET, AF_NETLINK...). It is
+chosen by ``--network=NAME``. Local sockets (AF_UNIX) are the kernel's own and never get here.
+
+``make_network(config)`` runs before the jail is closed and may open what it needs of the host.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runsc.kernel.vfs.file import File
+    from runsc.plugins.availability import Availability, HostCall
+
+#: The version of this contract; a plugin declares the one it was written for.
+API_VERSION = 1
+
+
+class Network(ABC):
+    """The network of one sandbox."""
+
+    __slots__ = ()
+
+    #: The name users choose it by.
+    name: str
+
+    @classmethod
+    @abstractmethod
+    def check(cls) -> Availability:
+        """Does it work here, for this user?"""
+
+    @classmethod
+    def host_calls(cls) -> Sequence[HostCall]:
+        """The host system calls it makes once the sandbox runs, each with its reason."""
+        return ()
+
+    @abstractmethod
+    def socket(self, family: int, kind: int, protocol: int) -> File:
+        """A new socket, as socket(2): ``kind`` is SOCK_STREAM... without SOCK_CLOEXEC and SOCK_NONBLOCK.
+
+        Raises ``LinuxError``: EAFNOSUPPORT for a family it doesn't have, EPROTONOSUPPORT,
+        ESOCKTNOSUPPORT, EACCES as Linux does.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End every connection and give back what the host lent. Idempotent."""
