@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -65,6 +66,8 @@ def build_editable(
             for path in sorted(info.iterdir())
             if path.is_file() and path.name not in ("RECORD", "WHEEL")
         }
+    # setuptools leaves it; a second description of the distribution would only mislead.
+    shutil.rmtree(ROOT / "runsc.egg-info", ignore_errors=True)
     files[f"{info.name}/WHEEL"] = WHEEL.encode()
     roots = [ROOT / "core", *sorted(path for path in (ROOT / "plugins").iterdir() if path.is_dir())]
     files["__editable__.runsc.pth"] = "".join(f"{root}\n" for root in roots).encode()
