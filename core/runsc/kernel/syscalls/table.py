@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from runsc.kernel.task import Task
 
 #: The modules of this package that declare handlers, in alphabetical order.
-MODULES: tuple[str, ...] = ()
+MODULES: tuple[str, ...] = (
+    "pipe",
+)
 
 #: Calls that stay without a handler on purpose, and why.
 REASONS: dict[str, str] = {

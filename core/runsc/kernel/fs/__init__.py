@@ -1,0 +1,1 @@
+"""File systems and file types that live in the kernel itself."""
