@@ -14,6 +14,7 @@ from runsc.abi.poll import POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
 from runsc.kernel.errors import LinuxError
 
 if TYPE_CHECKING:
+    from runsc.kernel.fs.epoll import EpollItem
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.dentry import Path
     from runsc.kernel.vfs.inode import DirEntry, Inode
@@ -29,12 +30,12 @@ class File:
     ``path``: where it was opened (None for what has no place in the tree, such as an epoll);
     ``flags``: O_* status flags and access mode; ``pos``: the file offset; ``refs``: descriptors (and messages in
     flight) that point here; ``release`` runs when it falls to nothing. ``owner``, ``owner_signal``:
-    F_SETOWN, F_SETSIG.
+    F_SETOWN, F_SETSIG. ``epoll_items``: the epolls that watch it, or None.
 
     Subclasses override what the object can do.
     """
 
-    __slots__ = ("flags", "inode", "owner", "owner_signal", "path", "pos", "refs")
+    __slots__ = ("epoll_items", "flags", "inode", "owner", "owner_signal", "path", "pos", "refs")
 
     #: Does lseek(2) make sense, and do pread(2)/pwrite(2)?
     seekable = False
@@ -49,6 +50,7 @@ class File:
         self.refs = 0
         self.owner = 0
         self.owner_signal = 0
+        self.epoll_items: list[EpollItem] | None = None
         if path is not None:
             path.dentry.pins += 1
 
@@ -63,6 +65,9 @@ class File:
         """Give a reference back; the last one closes the file."""
         self.refs -= 1
         if self.refs == 0:
+            if self.epoll_items is not None:
+                for item in tuple(self.epoll_items):
+                    item.remove()
             if self.path is not None:
                 self.path.dentry.pins -= 1
             self.release()
