@@ -60,9 +60,9 @@ class Task:
 
     __slots__ = (
         "alt_flags", "alt_size", "alt_stack", "blocked", "clear_child_tid", "comm", "coroutine", "cpu_mask", "cred",
-        "dumpable_exec", "exit_code", "exit_signal", "files", "fs", "group", "in_kernel", "io_priority", "kernel", "mm", "nice",
+        "dumpable_exec", "exit_code", "exit_signal", "files", "fs", "group", "io_priority", "kernel", "mm", "nice",
         "oom_score_adj", "parked", "pdeath_signal", "pending", "pid_ns", "policy", "ready", "restart", "robust_list",
-        "saved_mask", "sched_priority", "sighand", "start_time", "state", "syscall_args", "syscall_nr", "thread", "tid",
+        "saved_mask", "sched_priority", "sighand", "start_time", "state", "stop_state", "syscall_args", "syscall_nr", "thread", "tid",
         "timer_slack", "vfork_done", "wake", "work",
     )  # fmt: skip
 
@@ -89,8 +89,9 @@ class Task:
         self.coroutine: Coroutine[Any, Any, int] | None = None
         self.parked = False
         self.ready = False
-        self.in_kernel = False
         self.restart: Callable[[Task], Any] | None = None
+        #: what ``entry.return_to_user`` was about to do when the group stopped, to be done on SIGCONT
+        self.stop_state: tuple[int | None, Interrupted | None] | None = None
         self.syscall_nr = -1
         self.syscall_args: tuple[int, ...] = ()
         self.state = RUNNING
@@ -130,6 +131,12 @@ class Task:
             self.kernel.run_queue.append(self)
             return True
         return False
+
+    def wake_stopped(self) -> None:
+        """The group goes on: let the loop take this task back to its guest code."""
+        if not self.ready:
+            self.ready = True
+            self.kernel.run_queue.append(self)
 
     def signal_pending(self) -> bool:
         """Is there a reason to leave an interruptible sleep?"""

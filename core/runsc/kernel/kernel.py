@@ -1,0 +1,276 @@
+"""The kernel: its tasks, and the one loop that everything happens in.
+
+    wait for a guest thread to stop  ->  answer its system call  ->  let it go on
+
+A call that can't be answered at once is a coroutine: it parks, and the loop runs it again when something it
+waits for has happened (``run_queue``).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from time import monotonic_ns, perf_counter_ns
+from traceback import format_exc
+from typing import TYPE_CHECKING, Any
+
+from runsc.abi.signal import BUS_ADRERR, SI_KERNEL, SIGBUS, SIGKILL, SIGSEGV
+from runsc.kernel.entry import return_to_user
+from runsc.kernel.errors import Interrupted, LinuxError
+from runsc.kernel.exit import exit_group
+from runsc.kernel.hostpoll import HostPoller
+from runsc.kernel.siginfo import SigInfo
+from runsc.kernel.signal import force
+from runsc.kernel.syscalls.decl import GONE, REGISTERS_SET
+from runsc.kernel.task import WORK_DEAD
+from runsc.kernel.timers import Timers
+from runsc.platform import DEAD, FAULT, INTERRUPTED, SYSCALL, AddressSpaceGone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runsc.kernel.pid import PidNamespace
+    from runsc.kernel.syscalls.decl import Entry
+    from runsc.kernel.task import Task
+    from runsc.kernel.thread_group import ThreadGroup
+    from runsc.platform import Platform, Thread
+
+_EIO = 5
+_ENOSYS = 38
+_EFAULT = 14
+
+
+class Kernel:
+    """One sandbox's kernel.
+
+    ``platform`` runs the guest; ``log`` has debug/info/warning/error; ``table`` answers system calls by number;
+    ``tracer`` prints them (None: nobody looks). ``console``: the host's terminal, if the sandbox has one.
+    """
+
+    __slots__ = (
+        "boot_time_ns", "clock", "config", "console", "cpus", "domainname", "exit_hooks", "exit_status", "extra", "futexes", "halted",
+        "hostname", "init_group", "initial_fpu", "log", "network", "pid_ns", "platform", "poller", "run_queue", "table",
+        "tasks", "timers", "tracer",
+    )  # fmt: skip
+
+    def __init__(self, platform: Platform, log: Any, config: Any, table: list[Entry], pid_ns: PidNamespace) -> None:
+        self.platform = platform
+        self.log = log
+        self.config = config
+        self.table = table
+        self.tracer: Any = None
+        self.timers = Timers()
+        self.poller = HostPoller()
+        self.run_queue: deque[Task] = deque()
+        self.pid_ns = pid_ns
+        self.tasks: dict[int, Task] = pid_ns.tasks
+        self.init_group: ThreadGroup | None = None
+        self.exit_status: int | None = None
+        self.halted = False
+        self.hostname = b"runsc"
+        self.domainname = b"(none)"
+        self.boot_time_ns = monotonic_ns()
+        self.console: Any = None
+        self.network: Any = None
+        self.futexes: Any = None
+        self.clock: Any = None
+        self.cpus: tuple[int, ...] = (0,)
+        self.initial_fpu = b""
+        #: called with each task that ends, while its memory can still be reached (robust futexes, clear_child_tid)
+        self.exit_hooks: list[Callable[[Task], None]] = []
+        #: what modules keep once for each kernel, by name
+        self.extra: dict[str, Any] = {}
+
+    # -- the loop -----------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Run until the first process has ended; its wait status."""
+        wait = self.platform.wait
+        queue = self.run_queue
+        timers = self.timers
+        poll_fd = self.poller.fd
+        while not self.halted:
+            timeout = timers.run_due() if timers.heap else -1
+            # What became ready before is done first; what that makes ready waits until the guest had its turn.
+            if queue:
+                for _ in range(len(queue)):
+                    task = queue.popleft()
+                    task.ready = False
+                    self.step(task)
+                if queue or self.halted:
+                    timeout = 0
+                elif timers.heap:
+                    continue
+            thread = wait(poll_fd, timeout)
+            if thread is None:
+                self.poller.dispatch()
+            elif thread.event == SYSCALL:
+                self.syscall(thread)
+            else:
+                self.stopped(thread)
+        assert self.exit_status is not None
+        return self.exit_status
+
+    def syscall(self, thread: Thread) -> None:
+        """Answer a system call."""
+        task: Task = thread.owner
+        nr = thread.nr
+        args = thread.args
+        task.syscall_nr = nr
+        if self.tracer is not None:
+            self.traced_syscall(task, nr, args)
+            return
+        try:
+            result = self.table[nr](task, args) if 0 <= nr < len(self.table) else -_ENOSYS
+        except LinuxError as error:
+            result = -error.errno
+        except Exception as error:
+            result = self.handler_failed(task, error)
+        if type(result) is int:
+            if task.work or result >= REGISTERS_SET:
+                self.finish(task, result)
+            else:
+                thread.complete(result)
+        else:
+            task.coroutine = result  # type: ignore[assignment]
+            self.step(task)
+
+    def traced_syscall(self, task: Task, nr: int, args: tuple[int, int, int, int, int, int]) -> None:
+        """The same, with the tracer told of entry and exit."""
+        started = perf_counter_ns()
+        task.syscall_args = args
+        self.tracer.enter(task, nr, args)
+        try:
+            result = self.table[nr](task, args) if 0 <= nr < len(self.table) else -_ENOSYS
+        except LinuxError as error:
+            result = -error.errno
+        except Exception as error:
+            result = self.handler_failed(task, error)
+        if type(result) is int:
+            self.tracer.exit(task, nr, args, result, perf_counter_ns() - started)
+            self.finish(task, result)
+        else:
+            task.coroutine = self.traced_coroutine(task, nr, args, result, started)
+            self.step(task)
+
+    async def traced_coroutine(self, task: Task, nr: int, args: Any, inner: Any, started: int) -> int:
+        """A waiting call, told to the tracer when it ends, however it ends."""
+        try:
+            result: int = await inner
+        except LinuxError as error:
+            self.tracer.exit(task, nr, args, -error.errno, perf_counter_ns() - started)
+            raise
+        except Interrupted:
+            self.tracer.exit(task, nr, args, -512, perf_counter_ns() - started)
+            raise
+        self.tracer.exit(task, nr, args, result, perf_counter_ns() - started)
+        return result
+
+    def step(self, task: Task) -> None:
+        """Let a task that was woken go on: its waiting call, or its way back after a stop."""
+        coroutine = task.coroutine
+        task.parked = False
+        if task.work & WORK_DEAD:
+            return
+        if coroutine is None:
+            state = task.stop_state
+            if state is not None:
+                task.stop_state = None
+                task.state = "R"
+                return_to_user(task, *state)
+            return
+        try:
+            coroutine.send(None)
+        except StopIteration as stop:
+            task.coroutine = None
+            self.finish(task, stop.value)
+        except LinuxError as error:
+            task.coroutine = None
+            self.finish(task, -error.errno)
+        except Interrupted as interrupted:
+            task.coroutine = None
+            return_to_user(task, None, interrupted)
+        except Exception as error:
+            task.coroutine = None
+            self.finish(task, self.handler_failed(task, error))
+        else:
+            if task.work & WORK_DEAD:
+                # It ended its own task and then went on to wait.
+                coroutine.close()
+            else:
+                task.parked = True
+
+    def finish(self, task: Task, result: int) -> None:
+        """A system call is done."""
+        if result >= REGISTERS_SET:
+            if result == GONE or task.work & WORK_DEAD:
+                return
+            return_to_user(task, None)
+        elif task.work:
+            return_to_user(task, result)
+        else:
+            task.thread.complete(result)
+
+    def handler_failed(self, task: Task, error: Exception) -> Any:
+        """What a call answers when its handler raised something that is no LinuxError."""
+        if isinstance(error, OSError) and error.errno:
+            return -error.errno
+        if isinstance(error, Interrupted):
+            return self.interrupted_at_once(error)
+        if isinstance(error, AddressSpaceGone):
+            self.log.warning(f"{task!r}: its memory is gone; the process is killed")
+            exit_group(task, SIGKILL)
+            return GONE
+        self.log.error(f"system call {task.syscall_nr} of {task!r} failed inside the kernel:\n{format_exc()}")
+        return -_EIO
+
+    @staticmethod
+    async def interrupted_at_once(error: Interrupted) -> int:
+        """A handler that found a signal pending before it had waited at all."""
+        raise error
+
+    def stopped(self, thread: Thread) -> None:
+        """A guest thread stopped for something other than a system call."""
+        task: Task = thread.owner
+        if thread.event == FAULT:
+            fault = thread.fault
+            assert fault is not None
+            if fault.signo == SIGSEGV and fault.code == 1 and task.mm.grow_stack(fault.addr):
+                thread.resume()
+                return
+            if fault.signo == SIGBUS and fault.code == BUS_ADRERR:
+                fault.addr &= 0xFFFFFFFFFFFFFFFF
+            force(task, SigInfo(fault.signo, fault.code, addr=fault.addr))
+            return_to_user(task, None)
+            thread.fault = None
+        elif thread.event == INTERRUPTED:
+            return_to_user(task, None)
+        elif thread.event == DEAD:
+            self.log.warning(f"{task!r} was killed from outside")
+            exit_group(task, SIGKILL)
+        else:
+            raise AssertionError(f"the platform reported an unknown event {thread.event}")
+
+    # -- tasks --------------------------------------------------------------------------------
+
+    def forget_tid(self, task: Task) -> None:
+        """The id of a task that ended may be given again."""
+        if self.tasks.get(task.tid) is task:
+            del self.tasks[task.tid]
+
+    def init_exited(self, status: int) -> None:
+        """The first process has ended: everybody else is killed (zap_pid_ns_processes), the loop ends."""
+        self.exit_status = status
+        self.halted = True
+        for task in list(self.tasks.values()):
+            group = task.group
+            if not group.zombie:
+                group.exiting = True
+                group.exit_code = SIGKILL
+                for thread in list(group.tasks):
+                    from runsc.kernel.exit import exit_task
+
+                    exit_task(thread, SIGKILL)
+
+    def fatal_signal(self, task: Task, signo: int = SIGSEGV) -> None:
+        """The kernel itself ends a process by a signal that can't be caught."""
+        force(task, SigInfo(signo, SI_KERNEL))

@@ -1,0 +1,165 @@
+"""Thread groups (processes), process groups and sessions (credentials(7), setsid(2))."""
+
+from __future__ import annotations
+
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Any
+
+from runsc.kernel.siginfo import SignalQueue
+from runsc.kernel.wait import WaitQueue
+
+if TYPE_CHECKING:
+    from runsc.kernel.kernel import Kernel
+    from runsc.kernel.pid import PidNamespace
+    from runsc.kernel.siginfo import SigInfo
+    from runsc.kernel.task import Task
+
+RLIM_INFINITY = 0xFFFFFFFFFFFFFFFF
+
+(
+    RLIMIT_CPU, RLIMIT_FSIZE, RLIMIT_DATA, RLIMIT_STACK, RLIMIT_CORE, RLIMIT_RSS, RLIMIT_NPROC, RLIMIT_NOFILE,
+    RLIMIT_MEMLOCK, RLIMIT_AS, RLIMIT_LOCKS, RLIMIT_SIGPENDING, RLIMIT_MSGQUEUE, RLIMIT_NICE, RLIMIT_RTPRIO,
+    RLIMIT_RTTIME,
+) = range(16)  # fmt: skip
+
+
+def default_limits() -> list[tuple[int, int]]:
+    """(soft, hard) of each resource for the first process, as a distribution's kernel sets them."""
+    inf = RLIM_INFINITY
+    limits = [(inf, inf)] * 16
+    limits[RLIMIT_STACK] = (8 << 20, inf)
+    limits[RLIMIT_CORE] = (0, inf)
+    limits[RLIMIT_NPROC] = (30000, 30000)
+    limits[RLIMIT_NOFILE] = (1024, 1048576)
+    limits[RLIMIT_MEMLOCK] = (8 << 20, 8 << 20)
+    limits[RLIMIT_SIGPENDING] = (30000, 30000)
+    limits[RLIMIT_MSGQUEUE] = (819200, 819200)
+    limits[RLIMIT_NICE] = (0, 0)
+    limits[RLIMIT_RTPRIO] = (0, 0)
+    return limits
+
+
+class Session:
+    """A session: its id, its controlling terminal (None without one), its leader's thread group."""
+
+    __slots__ = ("groups", "leader", "namespace", "sid", "tty")
+
+    def __init__(self, sid: int, namespace: PidNamespace, leader: ThreadGroup | None = None) -> None:
+        self.sid = sid
+        self.namespace = namespace
+        self.leader = leader
+        self.tty: Any = None
+        self.groups: set[ProcessGroup] = set()
+        namespace.sessions[sid] = self
+
+
+class ProcessGroup:
+    """A process group: the processes that share ``pgid``."""
+
+    __slots__ = ("members", "pgid", "session")
+
+    def __init__(self, pgid: int, session: Session) -> None:
+        self.pgid = pgid
+        self.session = session
+        self.members: list[ThreadGroup] = []
+        session.groups.add(self)
+        session.namespace.groups[pgid] = self
+
+    def add(self, group: ThreadGroup) -> None:
+        self.members.append(group)
+        group.process_group = self
+        group.session = self.session
+
+    def remove(self, group: ThreadGroup) -> None:
+        """Take a process out; an empty group, and then an empty session, is gone."""
+        self.members.remove(group)
+        if not self.members:
+            self.session.groups.discard(self)
+            namespace = self.session.namespace
+            if namespace.groups.get(self.pgid) is self:
+                del namespace.groups[self.pgid]
+            if not self.session.groups and namespace.sessions.get(self.session.sid) is self.session:
+                del namespace.sessions[self.session.sid]
+
+    def orphaned(self) -> bool:
+        """Has no member a parent in the same session but another group (setpgid(2))?"""
+        for member in self.members:
+            parent = member.parent
+            if member.zombie or parent is None or parent.reaper_of_all:
+                continue
+            if parent.session is self.session and parent.process_group is not self:
+                return False
+        return True
+
+
+class ThreadGroup:
+    """A process (struct signal_struct): what its threads share besides memory and files.
+
+    ``tasks``: the live threads; ``leader``: the one whose tid is ``tgid`` (kept while the group is a zombie);
+    ``zombie``: all threads have ended and the parent has not waited yet; ``exit_code``: a wait status.
+    """
+
+    __slots__ = (
+        "child_cpu_ns", "child_maxrss", "child_stat", "child_sys_ns", "child_wait", "children", "continued", "cpu_ns", "dumpable", "exec_generation", "exit_code",
+        "exit_signal", "exiting", "extra", "is_subreaper", "itimers", "kernel", "leader", "limits", "maxrss", "oom_score_adj",
+        "parent", "pending", "posix_timers", "process_group", "reaper_of_all", "reported_stop", "session", "start_time", "stop_signal",
+        "stopped", "sys_ns", "tasks", "tgid", "zombie",
+    )  # fmt: skip
+
+    def __init__(self, kernel: Kernel, leader: Task, parent: ThreadGroup | None, limits: list[tuple[int, int]]) -> None:
+        self.kernel = kernel
+        self.leader = leader
+        self.tgid = leader.tid
+        self.tasks: list[Task] = [leader]
+        self.parent = parent
+        self.children: list[ThreadGroup] = []
+        self.limits = limits
+        self.pending = SignalQueue()
+        self.process_group: ProcessGroup
+        self.session: Session
+        self.child_wait = WaitQueue()
+        self.exiting = False
+        self.zombie = False
+        self.exit_code = 0
+        self.exit_signal = 0
+        #: the signal that stopped the group, while it is stopped
+        self.stop_signal = 0
+        self.stopped = False
+        #: has the parent been told (by wait) of the stop; is there a continuation to tell
+        self.reported_stop = False
+        self.continued = False
+        self.is_subreaper = False
+        #: the init of its namespace, which adopts orphans
+        self.reaper_of_all = False
+        self.dumpable = 1
+        self.oom_score_adj = 0
+        self.exec_generation = 0
+        self.start_time = monotonic_ns()
+        #: CPU time of threads that have ended, and of children waited for (ns)
+        self.cpu_ns = 0
+        self.sys_ns = 0
+        self.child_cpu_ns = 0
+        self.child_sys_ns = 0
+        self.maxrss = 0
+        self.child_maxrss = 0
+        self.child_stat: tuple[int, ...] = ()
+        self.itimers: Any = None
+        self.posix_timers: dict[int, Any] | None = None
+        self.extra: dict[str, Any] | None = None
+
+    def cpu_time_ns(self) -> tuple[int, int]:
+        """(user, system) time of all threads, living and ended."""
+        user, system = self.cpu_ns, self.sys_ns
+        for task in self.tasks:
+            more_user, more_system = task.thread.cpu_time_ns()
+            user += more_user
+            system += more_system
+        return user, system
+
+    def send_signal(self, info: SigInfo) -> None:
+        """Send a signal to the process."""
+        if not self.zombie:
+            self.leader.send_signal(info, group=True)
+
+    def __repr__(self) -> str:
+        return f"ThreadGroup({self.tgid})"
