@@ -149,13 +149,13 @@ class Log:
         if self.debug_fd >= 0:
             self._debug_line(WARNING, message)
         if self.user_fd >= 0:
-            self._user_line(WARNING, message)
+            self.user_line(WARNING, message)
 
     def error(self, message: str) -> None:
         if self.debug_fd >= 0:
             self._debug_line(ERROR, message)
         if self.user_fd >= 0:
-            self._user_line(ERROR, message)
+            self.user_line(ERROR, message)
 
     def strace(self, line: str) -> None:
         """A line about a system call; it holds no newline and is escaped already."""
@@ -183,7 +183,7 @@ class Log:
             text = f"{level[0].upper()}{self._stamp}.{micros:06d} {os.getpid():7d}] {message}\n"
         write_all(self.debug_fd, _encode(text))
 
-    def _user_line(self, level: str, message: str) -> None:
+    def user_line(self, level: str, message: str) -> None:
         now = time.time()
         if self._user_json:
             text = _json_line(level, message, now)

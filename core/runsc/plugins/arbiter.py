@@ -47,11 +47,13 @@ def find(kind: str, name: str, asked: str) -> tuple[Entry, Any]:
 
     owners = _Owners(kind)
 
-    def cannot_load(_manager: object, point: EntryPoint, error: BaseException) -> NoReturn:
+    def cannot_load(_manager: ExtensionManager[Any], point: EntryPoint, error: BaseException) -> NoReturn:
         raise import_failure(owners.entry(point), error) from error
 
     def several(_group: str, _name: str, extensions: list[Any]) -> NoReturn:
-        raise conflict(kind, asked, [owners.entry(extension.entry_point) for extension in extensions])
+        raise conflict(
+            kind, asked, [owners.entry(extension.entry_point, take=True) for extension in extensions]
+        )
 
     try:
         manager = DriverManager(
@@ -69,7 +71,7 @@ def find(kind: str, name: str, asked: str) -> tuple[Entry, Any]:
 
 def installed(kind: str) -> list[str]:
     """The names of the plugins of a kind, without importing them."""
-    manager = ExtensionManager.make_test_instance([], namespace=group_of(kind))
+    manager: ExtensionManager[Any] = ExtensionManager.make_test_instance([], namespace=group_of(kind))
     return [point.name for point in manager.list_entry_points()]
 
 
@@ -83,7 +85,7 @@ def _survey_kind(kind: str) -> list[Report]:
     owners = _Owners(kind)
     reports: list[Report] = []
 
-    def cannot_load(_manager: object, point: EntryPoint, error: BaseException) -> None:
+    def cannot_load(_manager: ExtensionManager[Any], point: EntryPoint, error: BaseException) -> None:
         why = import_failure(owners.entry(point), error)
         reports.append(Report(owners.entry(point, take=True), False, why.what, why.remedy))
 

@@ -1,0 +1,82 @@
+"""The commands there are, as a table: ``main`` runs them, ``app`` shows their help."""
+
+from __future__ import annotations
+
+from runsc.flags import BOOL, REPEAT, STRING, Flag
+
+FORMAT = Flag("format", STRING, "How to print it.", choices=("text", "json"))
+
+
+class CommandSpec:
+    """One command.
+
+    ``usage``: the words that follow its flags; ``ready``: False if it is known but not there yet.
+    """
+
+    __slots__ = ("flags", "help", "name", "ready", "usage")
+
+    def __init__(
+        self,
+        name: str,
+        help: str,  # noqa: A002 - the word that fits
+        usage: str = "",
+        flags: tuple[Flag, ...] = (),
+        ready: bool = True,
+    ) -> None:
+        self.name = name
+        self.help = help
+        self.usage = usage
+        self.flags = flags
+        self.ready = ready
+
+
+COMMANDS: tuple[CommandSpec, ...] = (
+    CommandSpec(
+        "do",
+        "Run a command in a sandbox, on the host's files. What it writes stays in memory.",
+        "CMD [ARG...]",
+        (
+            Flag("root", STRING, "The directory that is the sandbox's root.", metavar="DIR"),
+            Flag("cwd", STRING, "The working directory in the sandbox (default: this one).", metavar="DIR"),
+            Flag("env", REPEAT, "Set an environment variable; may be given again.", metavar="NAME=VALUE"),
+            Flag("user", STRING, "Run as this user, by number (default: yours).", metavar="UID[:GID]"),
+        ),
+    ),
+    CommandSpec("plugins", "List the installed plugins, and whether they work here.", "", (FORMAT,)),
+    CommandSpec("syscalls", "List the system calls, and how much of each there is.", "", (FORMAT,)),
+    CommandSpec("state", "Print the state of a container.", "ID"),
+    CommandSpec(
+        "kill",
+        "Send a signal to a container.",
+        "ID [SIGNAL]",
+        (Flag("all", BOOL, "Send it to all processes of the container.", alias="a"),),
+    ),
+    CommandSpec(
+        "delete",
+        "Remove a container.",
+        "ID",
+        (Flag("force", BOOL, "Kill it first; no error if it doesn't exist.", alias="f"),),
+    ),
+    CommandSpec("create", "Create a container.", "ID", ready=False),
+    CommandSpec("start", "Start a created container.", "ID", ready=False),
+    CommandSpec("run", "Create and start a container.", "ID", ready=False),
+    CommandSpec("exec", "Run a command in a container.", "ID CMD [ARG...]", ready=False),
+    CommandSpec("list", "List the containers.", ready=False),
+    CommandSpec("ps", "List the processes of a container.", "ID", ready=False),
+    CommandSpec("pause", "Pause a container.", "ID", ready=False),
+    CommandSpec("resume", "Resume a paused container.", "ID", ready=False),
+    CommandSpec("wait", "Wait for a container to end.", "ID", ready=False),
+    CommandSpec("events", "Print the statistics of a container.", "ID", ready=False),
+    CommandSpec("spec", "Write a config.json to start from.", ready=False),
+    CommandSpec("features", "Print what this runtime supports.", ready=False),
+    CommandSpec("checkpoint", "Save a container.", "ID", ready=False),
+    CommandSpec("restore", "Restore a saved container.", "ID", ready=False),
+)
+
+
+def command(name: str) -> CommandSpec | None:
+    """The command of that name."""
+    for spec in COMMANDS:
+        if spec.name == name:
+            return spec
+    return None

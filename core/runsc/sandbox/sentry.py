@@ -1,0 +1,107 @@
+"""The sandbox's process: loads the plugins, starts the kernel, and reports how it went.
+
+Everything here runs in the process forked by ``runsc.sandbox.boot``; nothing of it returns there.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from runsc.errors import RunscError
+from runsc.log import Log
+from runsc.sandbox import report
+
+if TYPE_CHECKING:
+    from runsc.config import Config
+    from runsc.plugins.loader import Plugin
+    from runsc.sandbox.command import Command
+
+
+def main(config: Config, command: Command, report_fd: int, keep: set[int], started: float) -> NoReturn:
+    """Run ``command`` and end the process.
+
+    ``report_fd``: where the outcome goes; ``keep``: other descriptors that must stay open.
+    """
+    try:
+        log = Log.open(config, "boot", "", started)
+    except RunscError as error:
+        report.write(report_fd, report.ERROR, error.what, error.remedy)
+        os._exit(1)
+    try:
+        _close_all_but({0, 1, 2, report_fd, *keep, *log.fds()})
+        code = _run(config, command, log)
+    except RunscError as error:
+        log.error(str(error))
+        report.write(report_fd, report.ERROR, error.what, error.remedy)
+    except BaseException as error:
+        import traceback
+
+        trace = "".join(traceback.format_exception(error))
+        log.error(trace)
+        report.write(report_fd, report.BUG, f"{type(error).__name__}: {error}", trace)
+    else:
+        log.info(f"the program ended with {code}")
+        report.write(report_fd, report.EXIT, str(code))
+        os._exit(0)
+    os._exit(1)
+
+
+def _run(config: Config, command: Command, log: Log) -> int:
+    # Collecting while importing finds nothing and takes a quarter of the time.
+    gc.disable()
+    _raise_descriptor_limit()
+    from runsc.plugins.loader import load
+    from runsc.plugins.scan import FILESYSTEM, NETWORK, PLATFORM
+
+    log.info(
+        f"starting {command.argv!r}: platform {config.platform}, fs {config.fs}, network {config.network}"
+    )
+    plugins = [
+        _usable(load(PLATFORM, config.platform)),
+        _usable(load(FILESYSTEM, config.fs)),
+        _usable(load(NETWORK, config.network)),
+    ]
+    from runsc.kernel.boot import start
+
+    made: list[Any] = []
+    try:
+        for plugin in plugins:
+            made.append(plugin.make(config))
+            log.debug(f"{plugin.entry.kind} {plugin.entry.name} ({plugin.entry.origin}) is up")
+        platform, filesystem, network = made
+        # What exists by now stays: the collector need not look at it ever again.
+        gc.freeze()
+        gc.enable()
+        return start(config, command, platform, filesystem, network, log)
+    finally:
+        for thing in reversed(made):
+            thing.close()
+
+
+def _usable(plugin: Plugin) -> Plugin:
+    answer = plugin.check()
+    if not answer.works:
+        entry = plugin.entry
+        raise RunscError(f"{entry.kind} {entry.name} does not work here: {answer.reason}", answer.remedy)
+    return plugin
+
+
+def _raise_descriptor_limit() -> None:
+    """As many descriptors as we may have: all guest files are ours."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _close_all_but(keep: set[int]) -> None:
+    """Close every descriptor that isn't in ``keep``: what the caller left open is none of the guest's."""
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        if fd not in keep:
+            try:
+                os.close(fd)
+            except OSError:
+                continue  # the one that listed the directory is closed already
