@@ -11,10 +11,11 @@ Times are nanoseconds since the epoch.
 from __future__ import annotations
 
 from errno import EINVAL, EISDIR, ENODEV, ENODATA, ENOTDIR, ENXIO, EOPNOTSUPP, EPERM
-from stat import S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
+from stat import S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_IFSOCK
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
+from runsc.abi.stat import S_IFMT
 from runsc.kernel.errors import LinuxError
 
 if TYPE_CHECKING:
