@@ -1,0 +1,473 @@
+/* Stops: what waitpid(2) reports becomes an event, or nothing. */
+#define _GNU_SOURCE
+#include "engine.h"
+
+#include <errno.h>
+#include <linux/audit.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#define SYSCALL_STOP (SIGTRAP | 0x80)
+#define SPIN_NS 20000        /* before an event: longer than a round trip, shorter than a slice */
+#define STOP_SPIN_NS 100000  /* injected calls: most are over by then */
+#define STOP_LIMIT_NS 30000000000LL
+#define POLL_TURNS 8         /* look at poll_fd every so many deliveries */
+#define SCAN_TURNS 64        /* and at all tracees, not only the running ones */
+#define FEW 4                /* so many running threads are asked one by one */
+#define MAX_BACKOFF 64
+
+int64_t pe_now(void) {
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+
+/* ---- structures ---- */
+
+struct pe_space *pe_space_new(struct pe_engine *e, pid_t tgid) {
+    struct pe_space *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return NULL;
+    s->tgid = tgid;
+    s->refs = 2;
+    s->next = e->spaces;
+    if (s->next != NULL)
+        s->next->prev = s;
+    e->spaces = s;
+    return s;
+}
+
+static void space_unref(struct pe_space *s) {
+    if (--s->refs == 0)
+        free(s);
+}
+
+void pe_space_drop(struct pe_space *s) { space_unref(s); }
+
+struct pe_thread *pe_thread_new(struct pe_engine *e, struct pe_space *s, pid_t tid) {
+    struct pe_thread *t;
+
+    if (tid <= 0 || (size_t)tid >= e->table_size || (t = calloc(1, sizeof *t)) == NULL)
+        return NULL;
+    t->tid = tid;
+    t->handle = ++e->next_handle;
+    t->state = PE_ST_STOPPED;
+    t->refs = 2;
+    t->space = s;
+    s->refs++;
+    s->live++;
+    s->usable++;
+    t->sibling = s->threads;
+    s->threads = t;
+    e->table[tid] = t;
+    return t;
+}
+
+void pe_thread_drop(struct pe_thread *t) {
+    if (--t->refs == 0) {
+        space_unref(t->space);
+        free(t);
+    }
+}
+
+void pe_mark_running(struct pe_engine *e, struct pe_thread *t) {
+    if (t->state == PE_ST_RUNNING)
+        return;
+    t->state = PE_ST_RUNNING;
+    t->run_prev = NULL;
+    t->run_next = e->running;
+    if (t->run_next != NULL)
+        t->run_next->run_prev = t;
+    e->running = t;
+    e->nrunning++;
+}
+
+static void leave_running(struct pe_engine *e, struct pe_thread *t, enum pe_state state) {
+    if (t->state == PE_ST_RUNNING) {
+        if (t->run_prev != NULL)
+            t->run_prev->run_next = t->run_next;
+        else
+            e->running = t->run_next;
+        if (t->run_next != NULL)
+            t->run_next->run_prev = t->run_prev;
+        t->run_next = t->run_prev = NULL;
+        e->nrunning--;
+    }
+    t->state = state;
+}
+
+void pe_mark_stopped(struct pe_engine *e, struct pe_thread *t) { leave_running(e, t, PE_ST_STOPPED); }
+
+void pe_enqueue(struct pe_engine *e, struct pe_thread *t) {
+    if (t->queued)
+        return;
+    t->queued = 1;
+    t->next_queued = NULL;
+    *e->queue_tail = t;
+    e->queue_tail = &t->next_queued;
+}
+
+static struct pe_thread *dequeue(struct pe_engine *e) {
+    struct pe_thread *t = e->queue;
+    if (t != NULL) {
+        e->queue = t->next_queued;
+        if (e->queue == NULL)
+            e->queue_tail = &e->queue;
+        t->queued = 0;
+    }
+    return t;
+}
+
+void pe_unqueue(struct pe_engine *e, struct pe_thread *t) {
+    struct pe_thread **at = &e->queue;
+    if (!t->queued)
+        return;
+    while (*at != NULL && *at != t)
+        at = &(*at)->next_queued;
+    if (*at == t)
+        *at = t->next_queued;
+    for (e->queue_tail = &e->queue; *e->queue_tail != NULL;)
+        e->queue_tail = &(*e->queue_tail)->next_queued;
+    t->queued = 0;
+}
+
+/* The host has told us of the thread's end: its id may be used again from now on. */
+void pe_reaped(struct pe_engine *e, struct pe_thread *t) {
+    struct pe_space *s = t->space;
+    struct pe_thread **at = &s->threads;
+
+    pe_unqueue(e, t);
+    leave_running(e, t, PE_ST_DEAD);
+    e->table[t->tid] = NULL;
+    while (*at != NULL && *at != t)
+        at = &(*at)->sibling;
+    if (*at == t)
+        *at = t->sibling;
+    if (s->last == t)
+        s->last = NULL;
+    if (!t->released)
+        s->usable--;
+    if (--s->live == 0) {
+        if (s->prev != NULL)
+            s->prev->next = s->next;
+        else
+            e->spaces = s->next;
+        if (s->next != NULL)
+            s->next->prev = s->prev;
+        space_unref(s);
+    }
+    if (!t->released) {
+        t->event = PE_DEAD;
+        t->refs++; /* the queue's: a dead thread is no longer in the table */
+        pe_enqueue(e, t);
+    }
+    pe_thread_drop(t);
+}
+
+void pe_kill_space(struct pe_space *s) {
+    /* The leader is reaped last, so its id is still ours while any thread is. */
+    if (s->live > 0)
+        kill(s->tgid, SIGKILL);
+}
+
+/* ---- from status to event ---- */
+
+static void go_on(struct pe_thread *t) { ptrace(PTRACE_SYSEMU, t->tid, 0, 0); }
+
+/* The stop was made by a 64-bit `syscall` instruction. */
+static int is_syscall64(struct pe_thread *t) {
+    struct __ptrace_syscall_info info;
+    long n;
+
+    /* `syscall` leaves the return address in rcx.  A guest that prepares rcx and uses int 0x80
+     * gets only what `syscall` with the same registers would give it. */
+    if (t->regs.rcx == t->regs.rip && t->regs.cs == 0x33)
+        return 1;
+    n = ptrace(PTRACE_GET_SYSCALL_INFO, t->tid, sizeof info, &info);
+    if (n <= 0 || info.op != PTRACE_SYSCALL_INFO_ENTRY || info.arch != AUDIT_ARCH_X86_64)
+        return 0;
+    t->regs.rcx = t->regs.rip; /* a processor that does not (FRED) */
+    t->regs.r11 = t->regs.eflags;
+    t->dirty = 1;
+    return 1;
+}
+
+static int set_syscall(struct pe_thread *t) {
+    if (!is_syscall64(t)) {
+        /* As on a kernel without 32-bit support: #GP at the instruction. */
+        t->regs.rip -= 2;
+        t->regs.rax = t->regs.orig_rax;
+        t->regs.orig_rax = (uint64_t)-1;
+        t->dirty = 1;
+        t->signo = SIGSEGV;
+        t->code = SI_KERNEL;
+        t->addr = 0;
+        t->trapno = 13;
+        t->err = 0x80 * 8 + 2;
+        return PE_FAULT;
+    }
+    t->nr = (int32_t)t->regs.orig_rax;
+    t->args[0] = t->regs.rdi;
+    t->args[1] = t->regs.rsi;
+    t->args[2] = t->regs.rdx;
+    t->args[3] = t->regs.r10;
+    t->args[4] = t->regs.r8;
+    t->args[5] = t->regs.r9;
+    return PE_SYSCALL;
+}
+
+/* ptrace shows neither trap number nor error code: what follows from the signal. */
+static void guess_trap(struct pe_thread *t) {
+    t->err = 0;
+    switch (t->signo) {
+    case SIGSEGV:
+        if (t->code != SEGV_MAPERR && t->code != SEGV_ACCERR && t->code != SEGV_PKUERR) {
+            t->trapno = 13;
+            break;
+        }
+        t->trapno = 14;
+        t->err = 4 | (t->code != SEGV_MAPERR) | (t->addr == t->regs.rip ? 0x10 : 0);
+        break;
+    case SIGBUS:
+        t->trapno = t->code == BUS_ADRALN ? 17 : 14;
+        t->err = t->code == BUS_ADRALN ? 0 : 4;
+        break;
+    case SIGFPE:
+        t->trapno = t->code == FPE_INTDIV ? 0 : 16;
+        break;
+    case SIGILL:
+        t->trapno = 6;
+        break;
+    default:
+        t->trapno = t->code == SI_KERNEL ? 3 : 1;
+    }
+}
+
+static int set_fault(struct pe_thread *t, int sig) {
+    siginfo_t info;
+
+    if (ptrace(PTRACE_GETSIGINFO, t->tid, 0, &info) < 0 || info.si_code <= 0)
+        return PE_NONE; /* sent by some process of the host: not the guest's business */
+    t->signo = sig;
+    t->code = info.si_code;
+    t->addr = (uint64_t)info.si_addr;
+    guess_trap(t);
+    return PE_FAULT;
+}
+
+/* The event of a stop; PE_NONE: nothing for the kernel, the thread goes on. */
+static int classify(struct pe_thread *t, int status) {
+    int sig = WSTOPSIG(status), asked = t->interrupted;
+
+    t->interrupted = 0; /* any stop ends a pending PTRACE_INTERRUPT, or makes it stale */
+    if (ptrace(PTRACE_GETREGS, t->tid, 0, &t->regs) < 0)
+        return -ESRCH;
+    t->dirty = 0;
+    if (sig == SYSCALL_STOP)
+        return set_syscall(t);
+    if (status >> 16 != 0) {
+        if (status >> 16 != PTRACE_EVENT_STOP || sig != SIGTRAP || !asked)
+            return PE_NONE;
+        if (t->regs.orig_rax != (uint64_t)-1) {
+            t->regs.orig_rax = (uint64_t)-1; /* no restart by the host */
+            t->dirty = 1;
+        }
+        return PE_INTERRUPTED;
+    }
+    if (sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGILL || sig == SIGTRAP)
+        return set_fault(t, sig);
+    return PE_NONE;
+}
+
+/* What waitpid returned for a thread that was meant to run. With `resume`, a thread that would go on
+ * stays stopped and *resume says so. */
+void pe_take_status_as(struct pe_engine *e, struct pe_thread *t, int status, int *resume) {
+    int event;
+
+    if (!WIFSTOPPED(status)) {
+        pe_reaped(e, t);
+        return;
+    }
+    if (t->state == PE_ST_EXITING) {
+        pe_inject_exit(e, t); /* some stop on the way out */
+        return;
+    }
+    event = classify(t, status);
+    if (event < 0)
+        return; /* being killed: its end will be reported */
+    if (t->released) {
+        pe_mark_stopped(e, t);
+        if (!t->keeper)
+            pe_inject_exit(e, t);
+    } else if (event != PE_NONE) {
+        t->event = event;
+        pe_enqueue(e, t);
+    } else if (resume != NULL) {
+        *resume = 1;
+    } else {
+        go_on(t);
+    }
+}
+
+void pe_take_status(struct pe_engine *e, pid_t pid, int status) {
+    struct pe_thread *t = (size_t)pid < e->table_size ? e->table[pid] : NULL;
+
+    if (t != NULL) {
+        pe_take_status_as(e, t, status, NULL);
+    } else {
+        e->early_pid = pid;
+        e->early_status = status;
+    }
+}
+
+/* ---- waiting ---- */
+
+static void scan_all(struct pe_engine *e) {
+    int status;
+    pid_t pid;
+
+    e->chld_scanned = pe_chld_count();
+    while ((pid = waitpid(-e->pgid, &status, __WALL | WNOHANG)) > 0)
+        pe_take_status(e, pid, status);
+}
+
+static void scan_running(struct pe_engine *e) {
+    struct pe_thread *t, *next;
+    int status;
+
+    if (e->nrunning > FEW) {
+        scan_all(e);
+        return;
+    }
+    for (t = e->running; t != NULL; t = next) {
+        next = t->run_next;
+        /* a queued thread is stopped already; only its death could be reported */
+        if (!t->queued && waitpid(t->tid, &status, __WALL | WNOHANG) == t->tid)
+            pe_take_status(e, t->tid, status);
+    }
+}
+
+static int64_t deliver(struct pe_engine *e) {
+    struct pe_thread *t = dequeue(e);
+    int64_t handle = t->handle;
+
+    if (t->event == PE_DEAD) {
+        pe_thread_drop(t);
+        return handle;
+    }
+    pe_mark_stopped(e, t);
+    t->space->last = t;
+    return handle;
+}
+
+static void spin(struct pe_engine *e) {
+    int64_t end;
+
+    if (e->spin_skip > 0) {
+        e->spin_skip--;
+        return;
+    }
+    end = pe_now() + SPIN_NS;
+    do {
+        sched_yield(); /* hands the processor over when the guest is on this very one */
+        scan_running(e);
+        if (e->queue != NULL) {
+            e->spin_backoff = 0;
+            return;
+        }
+    } while (e->nrunning > 0 && pe_now() < end);
+    e->spin_backoff = e->spin_backoff ? e->spin_backoff * 2 : 1;
+    if (e->spin_backoff > MAX_BACKOFF)
+        e->spin_backoff = MAX_BACKOFF;
+    e->spin_skip = e->spin_backoff;
+}
+
+/* The handle of the next thread that stopped, or 0: see Platform.wait. */
+int64_t pe_wait(struct pe_engine *e, int poll_fd, int64_t timeout_ns) {
+    int64_t end = timeout_ns > 0 ? pe_now() + timeout_ns : 0;
+    int spun = 0;
+
+    if (e->closed)
+        return 0;
+    e->turns++;
+    if (e->turns % POLL_TURNS == 0 && poll_fd >= 0 && pe_sleep(poll_fd, 0) == 1)
+        return 0;
+    if (e->turns % SCAN_TURNS == 0)
+        scan_all(e);
+    for (;;) {
+        unsigned long seen;
+        int64_t left;
+        int r;
+
+        if (e->queue == NULL)
+            scan_running(e);
+        if (e->queue == NULL && timeout_ns != 0 && e->nrunning > 0 && !spun) {
+            spun = 1;
+            spin(e);
+        }
+        if (e->queue == NULL && e->chld_scanned != pe_chld_count())
+            scan_all(e);
+        if (e->queue != NULL)
+            return deliver(e);
+        left = timeout_ns;
+        if (timeout_ns > 0 && (left = end - pe_now()) < 0)
+            left = 0;
+        seen = pe_chld_count();
+        r = pe_sleep(poll_fd, left);
+        if (r == 1)
+            return 0;
+        if (r == 0 && left == 0) {
+            /* a stop may have come together with the end of the time */
+            scan_all(e);
+            return e->queue != NULL ? deliver(e) : 0;
+        }
+        if (r == -EINTR && seen == pe_chld_count())
+            return 0; /* a signal to ourselves */
+    }
+}
+
+/* Wait for this very thread. 0 and its status, or PE_GONE; others are queued. */
+int pe_wait_stop(struct pe_engine *e, struct pe_thread *t, int *status) {
+    int64_t now = pe_now(), spin_end = now + STOP_SPIN_NS, end = now + STOP_LIMIT_NS;
+    int killed = 0;
+
+    if (e->early_pid == t->tid) {
+        *status = e->early_status;
+        e->early_pid = 0;
+        return 0;
+    }
+    for (;;) {
+        unsigned long seen = pe_chld_count();
+        pid_t pid = waitpid(t->tid, status, __WALL | WNOHANG);
+        if (pid == t->tid)
+            return 0;
+        if (pid < 0 && errno != EINTR)
+            return PE_GONE;
+        if (now < spin_end) {
+            sched_yield();
+            now = pe_now();
+            continue;
+        }
+        /* A group's leader is reported dead only after the others were: take all there is. */
+        while ((pid = waitpid(-e->pgid, status, __WALL | WNOHANG)) > 0) {
+            if (pid == t->tid)
+                return 0;
+            pe_take_status(e, pid, *status);
+        }
+        if (seen == pe_chld_count())
+            pe_sleep(-1, 1000000000);
+        now = pe_now();
+        if (now > end) {
+            if (killed)
+                return PE_GONE;
+            pe_kill_space(t->space);
+            killed = 1;
+            end = now + 1000000000LL;
+        }
+    }
+}

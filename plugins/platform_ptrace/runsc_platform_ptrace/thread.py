@@ -1,0 +1,114 @@
+"""Guest threads on ptrace."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+from runsc.platform import AddressSpaceGone, Fault, Thread
+from runsc_platform_ptrace import fpu
+from runsc_platform_ptrace._engine import ffi, lib
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runsc_platform_ptrace.platform import PtracePlatform
+    from runsc_platform_ptrace.space import PtraceAddressSpace
+
+# The public head of struct pe_thread (csrc/engine.h).
+EVENT = struct.Struct("=ii6Q")
+FAULT = struct.Struct("=iiQii")
+REGS = struct.Struct("=27Q")
+FAULT_AT = EVENT.size
+REGS_AT = FAULT_AT + FAULT.size
+VIEW_SIZE = REGS_AT + REGS.size
+
+_NO_ARGS = (0, 0, 0, 0, 0, 0)
+
+_complete = lib.pe_thread_complete
+_resume = lib.pe_thread_resume
+
+
+class PtraceThread(Thread):
+    """One host thread, traced by the loop thread.
+
+    ``fault.trapno`` and ``fault.err`` are what follows from the signal: ptrace(2) does not show
+    them, so whether a page fault was a write is not known.
+    """
+
+    __slots__ = ("_c", "_e", "_platform", "_space", "handle", "view")
+
+    def __init__(self, platform: PtracePlatform, space: PtraceAddressSpace, pointer: Any) -> None:
+        self._platform = platform
+        self._space = space
+        self._e = platform.engine
+        self._c = ffi.gc(pointer, lib.pe_thread_drop)
+        self.view = ffi.buffer(ffi.cast("char *", pointer), VIEW_SIZE)
+        self.handle: int = lib.pe_thread_handle(pointer)
+        self.owner = None
+        self.event = 0
+        self.nr = 0
+        self.args = _NO_ARGS
+        self.fault = None
+        platform.threads[self.handle] = self
+        space.threads[self.handle] = self
+
+    @property
+    def pointer(self) -> Any:
+        """The engine's structure."""
+        return self._c
+
+    @property
+    def space(self) -> PtraceAddressSpace:
+        return self._space
+
+    def complete(self, result: int) -> None:
+        # Done at once: the guest runs while the loop gets back to its next wait.
+        _complete(self._e, self._c, result)
+
+    def resume(self) -> None:
+        _resume(self._e, self._c)
+
+    def get_regs(self) -> list[int]:
+        return list(REGS.unpack_from(self.view, REGS_AT))
+
+    def set_regs(self, regs: Sequence[int]) -> None:
+        REGS.pack_into(self.view, REGS_AT, *regs)
+        lib.pe_thread_regs_set(self._e, self._c)
+
+    def take_fault(self) -> None:
+        """Make ``fault`` of what the engine noted."""
+        signo, code, addr, trapno, err = FAULT.unpack_from(self.view, FAULT_AT)
+        self.fault = Fault(signo, code, addr, trapno, err)
+
+    def get_fpu(self) -> bytes:
+        buf = ffi.new("char[]", fpu.MAX_SIZE)
+        size = lib.pe_thread_get_fpu(self._c, buf, fpu.MAX_SIZE)
+        if size == lib.PE_GONE:
+            raise AddressSpaceGone
+        if size < 0:
+            raise OSError(-size, "PTRACE_GETREGSET")
+        return ffi.buffer(buf, size)[:]  # type: ignore[no-any-return]
+
+    def set_fpu(self, area: bytes) -> None:
+        clean = fpu.sanitise(area, self._platform.clean_fpu)
+        result = lib.pe_thread_set_fpu(self._c, clean, len(clean))
+        if result == lib.PE_GONE:
+            raise AddressSpaceGone
+        if result < 0:
+            raise OSError(-result, "PTRACE_SETREGSET")
+
+    def interrupt(self) -> None:
+        lib.pe_thread_interrupt(self._e, self._c)
+
+    def release(self) -> None:
+        if self._platform.threads.pop(self.handle, None) is None:
+            return
+        self._space.threads.pop(self.handle, None)
+        lib.pe_thread_release(self._e, self._c)
+
+    def host_pid(self) -> int:
+        return int(lib.pe_thread_tid(self._c))
+
+    def cpu_time_ns(self) -> tuple[int, int]:
+        return self._platform.thread_cpu_time_ns(self.host_pid(), self._space)
