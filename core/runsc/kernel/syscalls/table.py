@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
 #: The modules of this package that declare handlers, in alphabetical order.
 MODULES: tuple[str, ...] = (
+    "capability",
+    "identity",
+    "info",
     "pipe",
+    "prctl",
+    "privileged",
+    "random",
+    "resource",
+    "sched",
 )
 
 #: Calls that stay without a handler on purpose, and why.
@@ -34,8 +42,14 @@ REASONS: dict[str, str] = {
     "nfsservctl": "removed in Linux 3.1",
     "putpmsg": "never implemented by Linux",
     "query_module": "removed in Linux 2.6",
+    "rseq": "glibc goes on without it",
     "security": "never implemented by Linux",
     "tuxcall": "never implemented by Linux",
+    "io_uring_enter": "disabled, as with kernel.io_uring_disabled",
+    "io_uring_register": "disabled, as with kernel.io_uring_disabled",
+    "io_uring_setup": "disabled, as with kernel.io_uring_disabled",
+    "membarrier": "a barrier between guest threads can't be made from outside",
+    "modify_ldt": "no 16-bit segments, as in a kernel without CONFIG_MODIFY_LDT_SYSCALL",
     "uselib": "removed from x86-64 kernels",
     "vserver": "never implemented by Linux",
 }
