@@ -13,6 +13,7 @@ from runsc.kernel.vfs.inode import FileSystem, Inode, StatFs
 
 if TYPE_CHECKING:
     from runsc.kernel.credentials import Credentials
+    from runsc.kernel.kernel import Kernel
 
 PIPEFS_MAGIC = 0x50495045
 SOCKFS_MAGIC = 0x534F434B
@@ -61,3 +62,11 @@ class AnonymousInodes:
     def socket_inode(self, cred: Credentials) -> Inode:
         """The inode of a new socket."""
         return Inode(self.sockfs, self.number(), S_IFSOCK | 0o777, cred.fsuid, cred.fsgid)
+
+
+def anon_inodes(kernel: Kernel) -> AnonymousInodes:
+    """The kernel's maker of anonymous inodes."""
+    found: AnonymousInodes | None = kernel.extra.get("anon_inodes")
+    if found is None:
+        found = kernel.extra["anon_inodes"] = AnonymousInodes()
+    return found

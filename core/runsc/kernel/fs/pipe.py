@@ -38,6 +38,7 @@ from runsc.abi.ioctls import FIONREAD
 from runsc.abi.poll import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
 from runsc.kernel.credentials import CAP_SYS_RESOURCE
 from runsc.kernel.errors import WOULD_BLOCK, LinuxError
+from runsc.kernel.fs.anon import anon_inodes
 from runsc.kernel.vfs.file import File
 from runsc.kernel.wait import WaitQueue
 
@@ -76,7 +77,8 @@ class Pipe:
     """
 
     __slots__ = (
-        "chunks", "offset", "pages", "queue", "readers", "readers_opened", "used", "writers", "writers_opened",
+        "chunks", "offset", "pages", "queue", "readers", "readers_opened", "used", "writers",
+        "writers_opened",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -288,7 +290,7 @@ def make_pipe(kernel: Kernel, task: Task, flags: int) -> tuple[PipeFile, PipeFil
     """A new pipe's ends for reading and writing. ``flags``: O_NONBLOCK and O_DIRECT count."""
     pipe = Pipe()
     pipe.readers = pipe.writers = pipe.readers_opened = pipe.writers_opened = 1
-    inode = kernel.anon.pipe_inode(task.cred)
+    inode = anon_inodes(kernel).pipe_inode(task.cred)
     status = flags & (O_NONBLOCK | O_DIRECT)
     return PipeFile(pipe, inode, O_RDONLY | status & O_NONBLOCK), PipeFile(pipe, inode, O_WRONLY | status)
 

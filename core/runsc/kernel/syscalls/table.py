@@ -23,11 +23,13 @@ MODULES: tuple[str, ...] = (
     "identity",
     "info",
     "pipe",
+    "poll",
     "prctl",
     "privileged",
     "random",
     "resource",
     "sched",
+    "select",
 )
 
 #: Calls that stay without a handler on purpose, and why.
