@@ -21,6 +21,7 @@ from runsc.kernel.hostpoll import HostPoller
 from runsc.kernel.siginfo import SigInfo
 from runsc.kernel.signal import force
 from runsc.kernel.syscalls.decl import GONE, REGISTERS_SET
+from runsc.kernel.syscalls.table import missing_entry
 from runsc.kernel.task import WORK_DEAD
 from runsc.kernel.timers import Timers
 from runsc.platform import DEAD, FAULT, INTERRUPTED, SYSCALL, AddressSpaceGone
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from runsc.platform import Platform, Thread
 
 _EIO = 5
-_ENOSYS = 38
-_EFAULT = 14
 
 
 class Kernel:
@@ -48,7 +47,7 @@ class Kernel:
 
     __slots__ = (
         "boot_time_ns", "clock", "config", "console", "cpus", "domainname", "exit_hooks", "exit_status", "extra", "futexes", "halted",
-        "hostname", "init_group", "initial_fpu", "log", "network", "pid_ns", "platform", "poller", "run_queue", "table",
+        "hostname", "init_group", "initial_fpu", "log", "missing", "network", "pid_ns", "platform", "poller", "run_queue", "table",
         "tasks", "timers", "tracer",
     )  # fmt: skip
 
@@ -57,6 +56,8 @@ class Kernel:
         self.log = log
         self.config = config
         self.table = table
+        #: answers numbers beyond the table
+        self.missing: Entry = missing_entry(len(table))
         self.tracer: Any = None
         self.timers = Timers()
         self.poller = HostPoller()
@@ -120,7 +121,7 @@ class Kernel:
             self.traced_syscall(task, nr, args)
             return
         try:
-            result = self.table[nr](task, args) if 0 <= nr < len(self.table) else -_ENOSYS
+            result = self.table[nr](task, args) if 0 <= nr < len(self.table) else self.missing(task, args)
         except LinuxError as error:
             result = -error.errno
         except Exception as error:
@@ -140,7 +141,7 @@ class Kernel:
         task.syscall_args = args
         self.tracer.enter(task, nr, args)
         try:
-            result = self.table[nr](task, args) if 0 <= nr < len(self.table) else -_ENOSYS
+            result = self.table[nr](task, args) if 0 <= nr < len(self.table) else self.missing(task, args)
         except LinuxError as error:
             result = -error.errno
         except Exception as error:

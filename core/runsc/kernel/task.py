@@ -61,7 +61,7 @@ class Task:
     __slots__ = (
         "alt_flags", "alt_size", "alt_stack", "blocked", "clear_child_tid", "comm", "coroutine", "cpu_mask", "cred",
         "dumpable_exec", "exit_code", "exit_signal", "files", "fs", "group", "io_priority", "kernel", "mm", "nice",
-        "oom_score_adj", "parked", "pdeath_signal", "pending", "pid_ns", "policy", "ready", "restart", "robust_list",
+        "oom_score_adj", "parked", "pdeath_signal", "pending", "personality", "pid_ns", "policy", "ready", "restart", "robust_list",
         "saved_mask", "sched_priority", "sighand", "start_time", "state", "stop_state", "syscall_args", "syscall_nr", "thread", "tid",
         "timer_slack", "vfork_done", "wake", "work",
     )  # fmt: skip
@@ -108,6 +108,7 @@ class Task:
         self.cpu_mask = 0
         self.io_priority = 0
         self.timer_slack = 50000
+        self.personality = 0
         self.oom_score_adj = 0
         self.dumpable_exec = False
         self.start_time = monotonic_ns()
@@ -140,7 +141,7 @@ class Task:
 
     def signal_pending(self) -> bool:
         """Is there a reason to leave an interruptible sleep?"""
-        return bool(self.work)
+        return bool(self.work & ~WORK_RESTORE_MASK)
 
     async def wait(
         self,
@@ -165,7 +166,7 @@ class Task:
         interruptible: bool = True,
     ) -> bool:
         """``wait`` on several queues, each with its mask."""
-        if interruptible and self.work:
+        if interruptible and self.work & ~WORK_RESTORE_MASK:
             raise Interrupted
         if deadline is not None and deadline <= monotonic_ns():
             return False
@@ -191,7 +192,7 @@ class Task:
                 queue.remove(entry)
             if timer is not None:
                 timer.cancel()
-        if self.work and (interruptible or self.group.exiting):
+        if self.work & ~WORK_RESTORE_MASK and (interruptible or self.group.exiting):
             raise Interrupted
         return deadline is None or deadline > monotonic_ns()
 

@@ -1,0 +1,269 @@
+"""Bringing a kernel up: the file tree, the first process, the loop, and down again."""
+
+from __future__ import annotations
+
+import os
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Any
+
+from runsc.abi.fcntl import AT_FDCWD, O_RDONLY
+from runsc.abi.signal import SI_USER, SIGCHLD
+from runsc.errors import RunscError
+from runsc.kernel.credentials import ALL_CAPS, Credentials
+from runsc.kernel.errors import LinuxError
+from runsc.kernel.kernel import Kernel
+from runsc.kernel.mm.mm import MemoryManager
+from runsc.kernel.pid import PidNamespace
+from runsc.kernel.siginfo import SigInfo, SignalQueue
+from runsc.kernel.signal import SignalHandlers
+from runsc.kernel.syscalls.table import dispatch_table
+from runsc.kernel.task import Task
+from runsc.kernel.thread_group import RLIMIT_NOFILE, ProcessGroup, Session, ThreadGroup, default_limits
+from runsc.kernel.vfs.dentry import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RELATIME, Path
+from runsc.kernel.vfs.fdtable import FdTable, FsContext
+from runsc.kernel.vfs.namespace import MountNamespace
+
+if TYPE_CHECKING:
+    from runsc.config import Config
+    from runsc.filesystem import HostFiles
+    from runsc.kernel.vfs.inode import FileSystem
+    from runsc.network import Network
+    from runsc.platform import Platform
+    from runsc.sandbox.command import Command
+
+_DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def start(
+    config: Config, command: Command, platform: Platform, filesystem: HostFiles, network: Network, log: Any
+) -> int:
+    """Run ``command`` in a new kernel until it ends; the exit code a shell would show (128+n for a signal).
+
+    Raises RunscError if the program can't be started.
+    """
+    kernel = Kernel(platform, log, config, dispatch_table(), PidNamespace())
+    kernel.network = network
+    kernel.cpus = tuple(sorted(os.sched_getaffinity(0)))
+    kernel.extra["hwcap"] = host_hwcap()
+    kernel.hostname = os.uname().nodename.encode()
+    try:
+        prepare(kernel)
+        namespace = mount_tree(kernel, command, filesystem)
+        task = first_task(kernel, command, namespace)
+        mount_system(kernel, task, namespace)
+        open_stdio(kernel, task)
+        start_tracer(kernel, config, log)
+        begin_program(kernel, task, command)
+        if command.signals >= 0:
+            forward_signals(kernel, command.signals)
+        status = kernel.run()
+    finally:
+        shut_down(kernel)
+    if status & 0x7F:
+        return 128 + (status & 0x7F)
+    return status >> 8 & 0xFF
+
+
+def prepare(kernel: Kernel) -> None:
+    """Let the parts of the kernel that keep something for each kernel set themselves up."""
+    from runsc.kernel.futex import install as install_futexes
+
+    install_futexes(kernel)
+
+
+def host_hwcap() -> tuple[int, int, int]:
+    """AT_HWCAP, AT_HWCAP2 and AT_MINSIGSTKSZ of this processor, from our own auxiliary vector."""
+    values = {16: 0, 26: 0, 51: 2048}
+    with open("/proc/self/auxv", "rb") as file:
+        data = file.read()
+    for offset in range(0, len(data) - 15, 16):
+        key = int.from_bytes(data[offset : offset + 8], "little")
+        if key in values:
+            values[key] = int.from_bytes(data[offset + 8 : offset + 16], "little")
+    return values[16], values[26], values[51]
+
+
+def mount_tree(kernel: Kernel, command: Command, filesystem: HostFiles) -> MountNamespace:
+    """The root: the host's directory, read-only, under a layer in memory that takes all writing."""
+    from runsc.kernel.fs.overlay import Overlay
+    from runsc.kernel.fs.tmpfs import Tmpfs
+
+    lower = filesystem.mount(command.root, read_only=True)
+    upper = Tmpfs(mode=0o755)
+    root: FileSystem = Overlay(upper.root(), [lower.root()])
+    return MountNamespace(root, MS_RELATIME)
+
+
+def mount_system(kernel: Kernel, task: Task, namespace: MountNamespace) -> None:
+    """/proc, /sys and /dev, wherever the root has such a directory."""
+    from runsc.kernel.fs.devtmpfs import mount_dev
+    from runsc.kernel.fs.proc import make_proc
+    from runsc.kernel.fs.sysfs import make_sysfs
+    from runsc.kernel.vfs.namei import lookup
+
+    flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RELATIME
+    for path, make in ((b"/proc", make_proc), (b"/sys", make_sysfs)):
+        try:
+            at = lookup(task, AT_FDCWD, path)
+        except LinuxError as error:
+            kernel.log.warning(f"{path.decode()} is not mounted: {error}")
+            continue
+        namespace.mount(make(kernel), at, flags)
+    try:
+        at = lookup(task, AT_FDCWD, b"/dev")
+    except LinuxError as error:
+        kernel.log.warning(f"/dev is not mounted: {error}")
+        return
+    mount_dev(kernel, task, namespace, at)
+
+
+def first_task(kernel: Kernel, command: Command, namespace: MountNamespace) -> Task:
+    """The first process, its address space still empty. Its id is 2: 1 is the kernel, which adopts orphans."""
+    space = kernel.platform.new_address_space()
+    thread = space.new_thread()
+    kernel.initial_fpu = thread.get_fpu()
+    kernel.pid_ns.last = 1
+    task = Task(kernel, kernel.pid_ns.allocate(), thread, kernel.pid_ns)
+    task.mm = MemoryManager(space)
+    caps = ALL_CAPS if command.uid == 0 else 0
+    task.cred = Credentials(command.uid, command.gid, command.groups, caps)
+    task.pending = SignalQueue()
+    task.sighand = SignalHandlers()
+    task.files = FdTable()
+    task.cpu_mask = sum(1 << cpu for cpu in kernel.cpus)
+    root = namespace.root_path()
+    task.fs = FsContext(namespace, root, root)
+    limits = default_limits()
+    limits[RLIMIT_NOFILE] = command.nofile
+    group = ThreadGroup(kernel, task, None, limits)
+    group.exit_signal = SIGCHLD
+    task.group = group
+    session = Session(task.tid, kernel.pid_ns, group)
+    ProcessGroup(task.tid, session).add(group)
+    kernel.tasks[task.tid] = task
+    kernel.init_group = group
+    return task
+
+
+def open_stdio(kernel: Kernel, task: Task) -> None:
+    """Descriptors 0, 1 and 2 from the sandbox's own."""
+    from runsc.kernel.fs.hostfile import attach_console, host_stdio
+
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            continue  # closed by whoever called us: closed for the guest too
+        task.files.install_at(fd, host_stdio(kernel, fd), False, task)
+    attach_console(kernel, task)
+
+
+def start_tracer(kernel: Kernel, config: Config, log: Any) -> None:
+    """--strace."""
+    if config.strace:
+        from runsc.strace import make_tracer
+
+        kernel.tracer = make_tracer(config, log)
+
+
+def begin_program(kernel: Kernel, task: Task, command: Command) -> None:
+    """Change to the working directory, find the program and load it; raises RunscError."""
+    from runsc.kernel.syscalls.decl import REGISTERS_SET
+    from runsc.kernel.syscalls.process import exec_program
+    from runsc.kernel.vfs.namei import lookup
+    from runsc.kernel.vfs.operations import open_file
+
+    shown = os.fsdecode(command.argv[0])
+    try:
+        cwd = lookup(task, AT_FDCWD, command.cwd)
+        if cwd.dentry.inode is None or not cwd.dentry.inode.is_dir():
+            raise LinuxError(20)
+        task.fs.set_cwd(Path(cwd.mount, cwd.dentry))
+    except LinuxError as error:
+        raise RunscError(f"working directory {os.fsdecode(command.cwd)!r}: {error}", "name one with --cwd") from None
+    name = find_program(task, command)
+    try:
+        file = open_file(task, AT_FDCWD, name, O_RDONLY).get()
+        result = exec_program(task, file, name, command.argv, command.env)
+    except (LinuxError, OSError) as error:
+        reason = os.strerror(error.errno or 0)
+        raise RunscError(f"cannot run {shown!r}: {reason}", hint(error.errno or 0)) from None
+    if result != REGISTERS_SET:
+        raise RunscError(f"cannot run {shown!r}: its image could not be mapped", "check that the file is whole")
+    task.thread.resume()
+
+
+def hint(errno: int) -> str:
+    """What a user can do about a program that does not start."""
+    return {
+        2: "check the name, and that the interpreter or loader it names exists",
+        8: "only 64-bit x86-64 programs and scripts with a #! line can be run",
+        13: "it must be a regular file with the execute permission for this user",
+        7: "give it fewer or shorter arguments",
+        40: "a chain of scripts or links does not end",
+    }.get(errno, "run with --debug and see the log")
+
+
+def find_program(task: Task, command: Command) -> bytes:
+    """The program's path: as it is with a slash, else the first executable one in PATH; raises RunscError."""
+    from runsc.kernel.vfs.namei import lookup
+    from runsc.kernel.vfs.permission import MAY_EXEC, allowed
+
+    name = command.argv[0]
+    if b"/" in name:
+        return name
+    path = next((item[5:] for item in command.env if item.startswith(b"PATH=")), _DEFAULT_PATH)
+    denied = False
+    for directory in path.split(b":"):
+        candidate = (directory or b".") + b"/" + name
+        try:
+            found = lookup(task, AT_FDCWD, candidate)
+        except LinuxError:
+            continue
+        inode = found.dentry.inode
+        if inode is not None and inode.is_reg():
+            if allowed(inode, task.cred, MAY_EXEC):
+                return candidate
+            denied = True
+    shown = os.fsdecode(name)
+    if denied:
+        raise RunscError(f"cannot run {shown!r}: Permission denied", "it is in PATH, but not executable for this user")
+    raise RunscError(f"cannot run {shown!r}: not found in PATH", "check the name, or give its whole path")
+
+
+def forward_signals(kernel: Kernel, fd: int) -> None:
+    """Each byte that comes in on ``fd`` is a signal for the guest: to the terminal's foreground, or the first process."""
+    from select import EPOLLIN
+
+    def arrived(_events: int) -> None:
+        try:
+            numbers = os.read(fd, 64)
+        except BlockingIOError:
+            return
+        if not numbers:
+            watch.close()
+            return
+        for signo in numbers:
+            if kernel.console is not None and kernel.console.host_signal(signo):
+                continue
+            if kernel.init_group is not None:
+                kernel.init_group.send_signal(SigInfo(signo, SI_USER))
+
+    watch = kernel.poller.watch(fd, EPOLLIN, arrived)
+
+
+def shut_down(kernel: Kernel) -> None:
+    """Whatever happened: no guest thread is left, every file is closed."""
+    from runsc.kernel.exit import exit_task
+
+    started = monotonic_ns()
+    kernel.halted = True
+    if kernel.exit_status is None:
+        kernel.exit_status = 9
+    for task in list(kernel.tasks.values()):
+        for thread in list(task.group.tasks):
+            exit_task(thread, 9)
+    if kernel.console is not None:
+        kernel.console.restore()
+    kernel.poller.close()
+    kernel.log.debug(f"kernel shut down in {(monotonic_ns() - started) / 1e6:.1f} ms")
