@@ -32,9 +32,9 @@ WUNTRACED = 2
 WEXITED = 4
 WCONTINUED = 8
 WNOWAIT = 0x01000000
-__WNOTHREAD = 0x20000000
-__WALL = 0x40000000
-__WCLONE = 0x80000000
+WNOTHREAD = 0x20000000
+WALL = 0x40000000
+WCLONE = 0x80000000
 
 P_ALL, P_PID, P_PGID, P_PIDFD = range(4)
 
@@ -366,9 +366,9 @@ class Selection:
             return False
         if self.kind == P_PGID and child.process_group.pgid != self.ident:
             return False
-        if self.options & __WALL:
+        if self.options & WALL:
             return True
-        return bool(self.options & __WCLONE) == (child.exit_signal != SIGCHLD)
+        return bool(self.options & WCLONE) == (child.exit_signal != SIGCHLD)
 
 
 class Waited:
@@ -461,7 +461,7 @@ def pack_rusage(user_ns: int, system_ns: int, maxrss: int) -> bytes:
 
 @syscall(61)
 def wait4(task: Task, pid: Pid, status: OutInt, options: WaitOptions, rusage: OutRusage) -> Result:
-    if options & ~(WNOHANG | WUNTRACED | WCONTINUED | __WNOTHREAD | __WCLONE | __WALL) & 0xFFFFFFFF:
+    if options & ~(WNOHANG | WUNTRACED | WCONTINUED | WNOTHREAD | WCLONE | WALL) & 0xFFFFFFFF:
         raise LinuxError(EINVAL)
     options &= 0xFFFFFFFF
     if pid == -0x80000000:
@@ -491,7 +491,7 @@ async def _waitid_later(task: Task, selection: Selection, store: Store) -> int:
 @syscall(247, PARTIAL, "no P_PIDFD")
 def waitid(task: Task, kind: IdType, ident: Pid, info: OutSiginfo, options: WaitOptions, rusage: OutRusage) -> Result:
     options &= 0xFFFFFFFF
-    if options & ~(WNOHANG | WNOWAIT | WEXITED | WUNTRACED | WCONTINUED | __WNOTHREAD | __WCLONE | __WALL):
+    if options & ~(WNOHANG | WNOWAIT | WEXITED | WUNTRACED | WCONTINUED | WNOTHREAD | WCLONE | WALL):
         raise LinuxError(EINVAL)
     if not options & (WEXITED | WUNTRACED | WCONTINUED):
         raise LinuxError(EINVAL)
