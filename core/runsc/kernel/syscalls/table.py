@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 #: The modules of this package that declare handlers, in alphabetical order.
 MODULES: tuple[str, ...] = (
     "capability",
+    "epoll",
+    "eventfd",
     "identity",
     "info",
     "pipe",
@@ -30,6 +32,8 @@ MODULES: tuple[str, ...] = (
     "resource",
     "sched",
     "select",
+    "signalfd",
+    "timerfd",
 )
 
 #: Calls that stay without a handler on purpose, and why.
