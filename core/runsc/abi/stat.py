@@ -1,4 +1,5 @@
-"""stat(2), statx(2), statfs(2) and getdents(2): bits and x86-64 layouts (asm/stat.h, linux/stat.h, asm/statfs.h)."""
+"""stat(2), statx(2), statfs(2) and getdents(2): bits and x86-64 layouts (asm/stat.h, linux/stat.h,
+asm/statfs.h)."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from struct import Struct
 #: The type part of a mode (the standard library's S_IFMT is a function).
 S_IFMT = 0o170000
 
-#: struct stat: dev, ino, nlink, mode, uid, gid, rdev, size, blksize, blocks, atime, mtime, ctime (s, ns each).
+#: struct stat: dev, ino, nlink, mode, uid, gid, rdev, size, blksize, blocks, atime, mtime, ctime (s, ns
+#: each).
 STAT = Struct("<QQQIII4xQqqqqqqqqq24x")
 assert STAT.size == 144
 
@@ -29,7 +31,8 @@ STATX_RESERVED = 0x80000000
 
 STATX_ATTR_MOUNT_ROOT = 0x2000
 
-#: struct statx: mask, blksize, attributes, nlink, uid, gid, mode, ino, size, blocks, attributes_mask, four times
+#: struct statx: mask, blksize, attributes, nlink, uid, gid, mode, ino, size, blocks, attributes_mask, four
+#: times
 #: (s, ns), rdev major and minor, dev major and minor, mnt_id, and fields that stay zero.
 STATX = Struct("<IIQIIIHxxQQQQ" + "qI4x" * 4 + "IIIIQ104x")
 assert STATX.size == 256

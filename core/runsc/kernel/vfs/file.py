@@ -143,6 +143,14 @@ class File:
         """Where to wait for ``poll()`` to change; None: it never does."""
         return None
 
+    def read_deadline(self) -> int | None:
+        """Until when read(2) waits, on the monotonic clock in ns (SO_RCVTIMEO); None: for ever."""
+        return None
+
+    def write_deadline(self) -> int | None:
+        """The same of write(2) (SO_SNDTIMEO)."""
+        return None
+
     # -- mapping ------------------------------------------------------------------------------
 
     def mmap_fd(self, prot: int, shared: bool) -> int:
