@@ -11,6 +11,7 @@ import struct
 from typing import TYPE_CHECKING
 
 import pytest
+
 from runsc.abi import registers
 from runsc.platform import FAULT, SYSCALL
 
@@ -158,6 +159,11 @@ def make(name: str) -> Platform:
 @pytest.fixture(params=sorted(PLATFORMS))
 def platform_name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.fixture
+def platform_class(platform_name: str) -> tuple[str, str]:
+    return PLATFORMS[platform_name]
 
 
 @pytest.fixture

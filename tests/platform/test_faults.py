@@ -6,6 +6,7 @@ import os
 import signal
 
 import pytest
+
 from runsc.abi import registers
 from runsc.platform import FAULT
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 import pytest
+
 from runsc.abi import registers
 from runsc.platform import SYSCALL
 

@@ -195,11 +195,16 @@ int64_t pe_space_poke(struct pe_engine *e, struct pe_space *s, uint64_t addr, co
             n = len - done;
         errno = 0;
         value = ptrace(PTRACE_PEEKDATA, p.t->tid, word, 0);
+        if (errno == ESRCH)
+            return PE_GONE;
         if (errno != 0)
             break;
         memcpy((char *)&value + skip, (const char *)buf + done, n);
-        if (ptrace(PTRACE_POKEDATA, p.t->tid, word, value) < 0)
+        if (ptrace(PTRACE_POKEDATA, p.t->tid, word, value) < 0) {
+            if (errno == ESRCH)
+                return PE_GONE;
             break;
+        }
         done += n;
     }
     unpick(p);

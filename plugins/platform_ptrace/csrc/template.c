@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@
 #define TOP 0x7ffffffff000UL /* end of 47-bit user addresses, less the guard page */
 #define TABLE_SIZE (1UL << 22) /* PID_MAX_LIMIT */
 #define RSEQ_FLAG_UNREGISTER 1
+#define CLOSE_LIMIT_NS 10000000000LL
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
@@ -99,7 +101,9 @@ struct pe_engine *pe_open(int *err) {
 }
 
 /* The first stub's own preparation: host calls only, it shares nothing with us but descriptors. */
-static void prepare_stub(int ready) {
+static void prepare_stub(int ready, int seized) {
+    struct __user_cap_header_struct cap_version = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct no_caps[2] = {{0}};
     struct {
         void *handler;
         unsigned long flags;
@@ -109,10 +113,17 @@ static void prepare_stub(int ready) {
     stack_t no_stack = {.ss_flags = SS_DISABLE};
     struct rlimit none = {0, 0};
     unsigned long mask = 0;
-    char c;
+    char c = 0;
 
     syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    while (syscall(SYS_read, ready, &c, 1) < 0)
+    /* We may have changed our ids and become undumpable: nobody could trace us then. And without
+     * capabilities of its own, a stub stays accessible when we give up ours. */
+    syscall(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
+    syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    syscall(SYS_capset, &cap_version, no_caps);
+    syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    syscall(SYS_write, ready, &c, 1);
+    while (syscall(SYS_read, seized, &c, 1) < 0)
         ;
     for (int i = 1; i <= 64; i++)
         syscall(SYS_rt_sigaction, i, &dfl, NULL, sizeof mask);
@@ -137,12 +148,24 @@ static int64_t drop_rseq(struct pe_engine *e, struct pe_thread *t) {
                      conf.signature, 0, 0);
 }
 
-static int seize(struct pe_engine *e, pid_t pid, int ready) {
+static int read_byte(int fd) {
+    char c;
+    ssize_t n;
+
+    do
+        n = read(fd, &c, 1);
+    while (n < 0 && errno == EINTR);
+    return n == 1 ? 0 : -EIO;
+}
+
+static int seize(struct pe_engine *e, pid_t pid, int ready, int seized) {
     int status;
 
+    if (read_byte(ready) < 0)
+        return -EIO;
     if (ptrace(PTRACE_SEIZE, pid, 0, PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD) < 0)
         return -errno;
-    if (write(ready, "", 1) != 1)
+    if (write(seized, "", 1) != 1)
         return -EIO;
     for (;;) {
         if (waitpid(pid, &status, __WALL) < 0) {
@@ -163,7 +186,7 @@ static int seize(struct pe_engine *e, pid_t pid, int ready) {
 /* NULL and -errno in *err, or the first stub, stopped, with the memory of this process. */
 struct pe_thread *pe_template(struct pe_engine *e, int *err) {
     sigset_t all, old;
-    int fds[2];
+    int ready[2], seized[2];
     pid_t pid;
     struct pe_space *s;
     struct pe_thread *t = NULL;
@@ -171,8 +194,15 @@ struct pe_thread *pe_template(struct pe_engine *e, int *err) {
     *err = make_stub_page(e);
     if (*err < 0)
         return NULL;
-    if (pipe2(fds, O_CLOEXEC) < 0) {
+    if (pipe2(ready, O_CLOEXEC) < 0) {
         *err = -errno;
+        munmap((void *)e->stub, PE_PAGE);
+        return NULL;
+    }
+    if (pipe2(seized, O_CLOEXEC) < 0) {
+        *err = -errno;
+        close(ready[0]);
+        close(ready[1]);
         munmap((void *)e->stub, PE_PAGE);
         return NULL;
     }
@@ -180,13 +210,15 @@ struct pe_thread *pe_template(struct pe_engine *e, int *err) {
     sigprocmask(SIG_BLOCK, &all, &old);
     pid = (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
     if (pid == 0)
-        prepare_stub(fds[0]);
+        prepare_stub(ready[1], seized[0]);
     *err = pid < 0 ? -errno : 0;
     sigprocmask(SIG_SETMASK, &old, NULL);
     if (pid > 0)
-        *err = seize(e, pid, fds[1]);
-    close(fds[0]);
-    close(fds[1]);
+        *err = seize(e, pid, ready[0], seized[1]);
+    close(ready[0]);
+    close(ready[1]);
+    close(seized[0]);
+    close(seized[1]);
     munmap((void *)e->stub, PE_PAGE);
     if (*err == 0) {
         s = pe_space_new(e, pid);
@@ -215,10 +247,17 @@ void pe_close(struct pe_engine *e) {
     for (s = e->spaces; s != NULL; s = s->next)
         pe_space_release(e, s);
     if (e->pgid != 0) {
+        int64_t end = pe_now() + CLOSE_LIMIT_NS;
         pid_t pid;
-        while ((pid = waitpid(-e->pgid, &status, __WALL)) > 0 || errno == EINTR)
+
+        while ((pid = waitpid(-e->pgid, &status, __WALL | WNOHANG)) >= 0 || errno == EINTR) {
             if (pid > 0)
                 pe_take_status(e, pid, status);
+            else if (pe_now() > end)
+                break; /* stuck in the host's kernel: it dies when it can */
+            else
+                pe_sleep(-1, 100000000);
+        }
     }
     e->closed = 1;
     pe_signals_close(e);

@@ -158,7 +158,7 @@ class PtracePlatform(Platform):
 
     def thread_cpu_time_ns(self, tid: int, space: PtraceAddressSpace) -> tuple[int, int]:
         """CPU time of a thread. Of a process's only thread the host's clocks tell; of others
-        /proc, to the tick, if it can be read."""
+        /proc, if it can be read (how it splits up, to the tick only)."""
         if tid == 0:
             return (0, 0)
         if space.born_single:
@@ -173,7 +173,13 @@ class PtracePlatform(Platform):
         if len(fields) < 13:
             return (0, 0)
         tick = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
-        return (int(fields[11]) * tick, int(fields[12]) * tick)
+        user, system = int(fields[11]) * tick, int(fields[12]) * tick
+        exact = self._read_proc(f"{tid}/schedstat").split()
+        if exact:
+            total = int(exact[0])
+            user = total * user // (user + system) if user + system else total
+            system = total - user
+        return (user, system)
 
     def _read_proc(self, path: str) -> str:
         """A file of /proc, or nothing where the process has ended or the sandbox is jailed."""

@@ -80,7 +80,9 @@ class PtraceAddressSpace(AddressSpace):
         self.born_single = True
         self._first: PtraceThread | None = PtraceThread(platform, self, thread)
 
-    def host_call(self, nr: int, a0: int, a1: int, a2: int = 0, a3: int = 0, a4: int = 0, a5: int = 0) -> None:
+    def host_call(
+        self, nr: int, a0: int, a1: int, a2: int = 0, a3: int = 0, a4: int = 0, a5: int = 0
+    ) -> None:
         """Have the stub make a host system call whose result is only success or failure."""
         result = _call(self._e, self._c, nr, a0, a1, a2, a3, a4, a5)
         if -4096 < result < 0 or result == _GONE:
@@ -116,8 +118,12 @@ class PtraceAddressSpace(AddressSpace):
     def read(self, addr: int, length: int) -> bytes:
         if not 0 <= addr < self.task_size:
             return b""
-        buf = self._platform.small if length <= SMALL else ffi.new("char[]", min(length, self.task_size - addr))
-        n = _read(self._e, self._c, addr, buf, length if length <= SMALL else len(buf))
+        if length <= SMALL:
+            buf = self._platform.small
+        else:
+            length = min(length, self.task_size - addr)
+            buf = ffi.new("char[]", length)
+        n = _read(self._e, self._c, addr, buf, length)
         if n < 0:
             raise failed(n)
         return _buffer(buf, n)[:]  # type: ignore[no-any-return]
