@@ -26,6 +26,7 @@ SYS_MSYNC = 26
 SYS_MADVISE = 28
 
 MAP_FIXED = 0x10
+MAP_ANONYMOUS = 0x20
 MREMAP_MAYMOVE = 1
 MREMAP_FIXED = 2
 MREMAP_DONTUNMAP = 4
@@ -89,7 +90,8 @@ class PtraceAddressSpace(AddressSpace):
             raise failed(result)
 
     def map(self, addr: int, length: int, prot: int, flags: int, fd: int, offset: int) -> None:
-        self.host_call(SYS_MMAP, addr, length, prot, flags | MAP_FIXED, fd & _U64, offset)
+        flags |= MAP_FIXED if fd >= 0 else MAP_FIXED | MAP_ANONYMOUS
+        self.host_call(SYS_MMAP, addr, length, prot, flags, fd & _U64, offset)
 
     def unmap(self, addr: int, length: int) -> None:
         self.host_call(SYS_MUNMAP, addr, length)
