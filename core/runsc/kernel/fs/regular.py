@@ -7,14 +7,14 @@ A file system whose files hold data derives its inodes from ``DataInode`` and op
 from __future__ import annotations
 
 from errno import EBADF, EFBIG, EINVAL, ENXIO, EOPNOTSUPP
-from stat import S_ISGID, S_ISUID, S_IXGRP
+from stat import S_ISGID, S_ISUID
 from typing import TYPE_CHECKING
 
-from runsc.abi.fcntl import O_ACCMODE, O_APPEND, O_RDONLY, O_WRONLY
-from runsc.kernel.credentials import CAP_FSETID
+from runsc.abi.fcntl import O_ACCMODE, O_APPEND, O_RDONLY
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.vfs.file import SEEK_DATA, SEEK_HOLE, File, generic_lseek
-from runsc.kernel.vfs.inode import Inode, SetAttr
+from runsc.kernel.vfs.inode import Inode
+from runsc.kernel.vfs.truncate import remove_privileges
 
 if TYPE_CHECKING:
     from runsc.kernel.task import Task
@@ -58,6 +58,11 @@ class DataInode(Inode):
         """Write at ``offset``, growing the file; how much was written (ENOSPC if nothing can be)."""
         raise LinuxError(EINVAL)
 
+    def end_of_data(self) -> int:
+        """The size, up to date: where O_APPEND writes."""
+        self.refresh()
+        return self.size
+
     def seek_data(self, offset: int, whence: int) -> int:
         """Where from ``offset`` on the next data (SEEK_DATA) or hole (SEEK_HOLE) is; raises ENXIO.
 
@@ -79,7 +84,10 @@ class DataInode(Inode):
 
 
 class RegularFile(File):
-    """An open regular file. ``source`` is the inode that holds the data: ``inode``, or one below it."""
+    """An open regular file. ``source`` is the inode that holds the data: ``inode``, or one below it.
+
+    The system calls have checked that it is open for what they do.
+    """
 
     __slots__ = ("source",)
 
@@ -100,14 +108,11 @@ class RegularFile(File):
         return data
 
     def pread(self, task: Task, count: int, offset: int) -> bytes:
-        if self.flags & O_ACCMODE == O_WRONLY:
-            raise LinuxError(EBADF)
         return self.source.read_data(count, offset)
 
     def write(self, task: Task, data: bytes) -> int:
         if self.flags & O_APPEND:
-            self.inode.refresh()
-            self.pos = self.inode.size
+            self.pos = self.source.end_of_data()
         count = self._write(task, data, self.pos)
         self.pos += count
         return count
@@ -115,13 +120,10 @@ class RegularFile(File):
     def pwrite(self, task: Task, data: bytes, offset: int) -> int:
         if self.flags & O_APPEND:
             # Linux appends whatever the offset says (pwrite(2), BUGS).
-            self.inode.refresh()
-            offset = self.inode.size
+            offset = self.source.end_of_data()
         return self._write(task, data, offset)
 
     def _write(self, task: Task, data: bytes, offset: int) -> int:
-        if self.flags & O_ACCMODE == O_RDONLY:
-            raise LinuxError(EBADF)
         if not data:
             return 0
         if offset + len(data) > MAX_OFFSET:
@@ -130,7 +132,7 @@ class RegularFile(File):
             data = data[: MAX_OFFSET - offset]
         inode = self.inode
         if inode.mode & (S_ISUID | S_ISGID):
-            remove_set_ids(inode, task)
+            remove_privileges(task, inode)
         return self.source.write_data(data, offset)
 
     def lseek(self, task: Task, offset: int, whence: int) -> int:
@@ -152,14 +154,3 @@ class RegularFile(File):
         if offset + length > MAX_OFFSET:
             raise LinuxError(EFBIG)
         self.source.allocate_data(mode, offset, length)
-
-
-def remove_set_ids(inode: Inode, task: Task) -> None:
-    """A write by one without CAP_FSETID takes away set-user-ID, and set-group-ID of an executable
-    (fs/inode.c: file_remove_privs)."""
-    mode = inode.mode
-    keep = mode & ~S_ISUID
-    if mode & (S_ISGID | S_IXGRP) == S_ISGID | S_IXGRP:
-        keep &= ~S_ISGID
-    if keep != mode and not task.cred.capable(CAP_FSETID):
-        inode.setattr(SetAttr(mode=keep & 0o7777))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from errno import EFBIG, ENFILE, ENOSPC, ENXIO
-from mmap import MADV_REMOVE, MAP_SHARED, PROT_READ, PROT_WRITE, mmap
 from os import pread as os_pread
 from os import pwrite as os_pwrite
 from resource import RLIMIT_NOFILE, getrlimit
@@ -18,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.fs.regular import MAX_OFFSET, MAX_RW_COUNT
-from runsc.kernel.vfs.file import SEEK_DATA, SEEK_HOLE
+from runsc.kernel.fs.sparse import extents, next_extent, punch_hole
+from runsc.kernel.vfs.file import SEEK_DATA
 
 if TYPE_CHECKING:
     from runsc.kernel.fs.tmpfs import Tmpfs
@@ -28,8 +28,6 @@ PAGE = 4096
 SMALL = 1 << 20
 #: The largest memfd that is worth copying back into the sentry to free its descriptor.
 DEMOTE = 16 << 20
-#: How much of a sparse file is unmapped at once when a hole is punched.
-_PUNCH = 1 << 40
 
 
 class MemfdPool:
@@ -74,10 +72,11 @@ class ShmemData:
 
     ``size``: bytes; ``pages``: how many pages are allocated and charged; ``opens``: who may have it mapped.
     ``data``: the bytes, if ``fd`` is -1; ``holes``: pages of ``data`` that were never written, or None.
-    ``dense``: with a memfd, every page before this byte offset is known to be allocated.
+    ``dense``: with a memfd, every page before this byte offset is known to be allocated; ``mapped``: the
+    guest may have allocated more of them.
     """
 
-    __slots__ = ("data", "dense", "fd", "fs", "holes", "opens", "pages", "size")
+    __slots__ = ("data", "dense", "fd", "fs", "holes", "mapped", "opens", "pages", "size")
 
     def __init__(self, fs: Tmpfs) -> None:
         self.fs = fs
@@ -88,6 +87,7 @@ class ShmemData:
         self.holes: set[int] | None = None
         self.fd = -1
         self.dense = 0
+        self.mapped = False
 
     def free(self) -> None:
         """Give everything back; the object is not used again."""
@@ -202,29 +202,13 @@ class ShmemData:
     def _fitting_end(self, offset: int, end: int, room: int) -> int:
         """Where a write of ``[offset, end)`` must stop so that it takes at most ``room`` new pages."""
         at = offset & ~4095
-        while at < end:
-            data_at = self._memfd_seek(at, SEEK_DATA)
-            if data_at is None or data_at >= end:
-                data_at = end
-            hole_pages = ((data_at + 4095) >> 12) - (at >> 12)
-            if hole_pages > room:
+        for start, stop in [*extents(self.fd, at, end), (end, end)]:
+            missing = ((start + 4095) >> 12) - (at >> 12)
+            if missing > room:
                 return (at >> 12) + room << 12
-            room -= hole_pages
-            if data_at >= end:
-                break
-            hole_at = self._memfd_seek(data_at, SEEK_HOLE)
-            if hole_at is None:
-                break
-            at = hole_at & ~4095 if hole_at & 4095 == 0 else (hole_at + 4095) & ~4095
+            room -= missing
+            at = (stop + 4095) & ~4095
         return end
-
-    def _memfd_seek(self, offset: int, whence: int) -> int | None:
-        try:
-            return os.lseek(self.fd, offset, whence)
-        except OSError as error:
-            if error.errno != ENXIO:
-                raise
-            return None
 
     def recount(self) -> None:
         """Charge what the memfd really holds (the guest allocates pages through its mappings, too)."""
@@ -266,7 +250,7 @@ class ShmemData:
         if not 0 <= offset < self.size:
             raise LinuxError(ENXIO)
         if self.fd >= 0:
-            found = self._memfd_seek(offset, whence)
+            found = next_extent(self.fd, offset, whence)
             if found is None or (found >= self.size and whence == SEEK_DATA):
                 raise LinuxError(ENXIO)
             return min(found, self.size)
@@ -315,35 +299,9 @@ class ShmemData:
             self.fs.pages_used -= len(new)
             self.holes = (holes | new) or None
             return
-        self._zero(offset, min(end, first << 12))
-        if last >= first:
-            self._zero(max(offset, last << 12), end)
-        if last > first:
-            self._punch_pages(first << 12, last << 12)
-            self.dense = min(self.dense, first << 12)
+        punch_hole(self.fd, offset, end)
+        self.dense = min(self.dense, offset & ~4095)
         self.recount()
-
-    def _zero(self, start: int, end: int) -> None:
-        """Zeros into ``[start, end)`` of one page of a memfd, if the page is there."""
-        if start >= end:
-            return
-        found = self._memfd_seek(start, SEEK_DATA)
-        if found is not None and found < end:
-            os_pwrite(self.fd, bytes(min(end, os.fstat(self.fd).st_size) - start), start)
-
-    def _punch_pages(self, start: int, end: int) -> None:
-        """Give back the pages of a memfd in ``[start, end)``: MADV_REMOVE is the hole punch Python has."""
-        size = os.fstat(self.fd).st_size
-        at = start
-        while True:
-            found = self._memfd_seek(at, SEEK_DATA)
-            if found is None or found >= end:
-                return
-            hole = self._memfd_seek(found, SEEK_HOLE)
-            stop = min(end, (size if hole is None else hole), found + _PUNCH)
-            with mmap(self.fd, stop - found, MAP_SHARED, PROT_READ | PROT_WRITE, offset=found) as area:
-                area.madvise(MADV_REMOVE)
-            at = stop
 
     # -- forms --------------------------------------------------------------------------------
 
@@ -383,25 +341,20 @@ class ShmemData:
         fd = self.fd
         data = bytearray(self.size)
         holes = set(range((self.size + 4095) >> 12))
-        at: int | None = 0
-        while at is not None and at < self.size:
-            at = self._memfd_seek(at, SEEK_DATA)
-            if at is None or at >= self.size:
-                break
-            stop = self._memfd_seek(at, SEEK_HOLE)
-            stop = self.size if stop is None else min(stop, self.size)
-            data[at:stop] = os_pread(fd, stop - at, at)
-            holes.difference_update(range(at >> 12, (stop + 4095) >> 12))
-            at = stop
+        for start, end in list(extents(fd, 0, self.size)):
+            data[start:end] = os_pread(fd, end - start, start)
+            holes.difference_update(range(start >> 12, (end + 4095) >> 12))
         pages = ((self.size + 4095) >> 12) - len(holes)
         self.fs.pages_used += pages - self.pages
         self.pages = pages
         self.data = data
         self.holes = holes or None
+        self.mapped = False
         self.fd = -1
         self.fs.memfds.close(fd)
 
     def host_fd(self) -> int:
         """The memfd, for mapping; raises ENFILE, ENOMEM."""
         self.to_memfd(True)
+        self.mapped = True
         return self.fd

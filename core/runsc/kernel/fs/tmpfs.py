@@ -7,12 +7,12 @@ are exact: an inode is given back when its last name and its last user are gone.
 from __future__ import annotations
 
 import os
-from errno import EBADF, EEXIST, EINVAL, EISDIR, ENODATA, ENOENT, ENOSPC, ENOTEMPTY, ENXIO, EOPNOTSUPP
+from errno import EEXIST, EINVAL, EISDIR, ENODATA, ENOENT, ENOSPC, ENOTEMPTY, ENXIO, EOPNOTSUPP
 from stat import S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_IFSOCK, S_ISGID, S_IXGRP
 from time import time_ns
 from typing import TYPE_CHECKING
 
-from runsc.abi.fcntl import O_ACCMODE, O_NOATIME, O_RDONLY, O_WRONLY, RENAME_EXCHANGE, RENAME_WHITEOUT
+from runsc.abi.fcntl import O_ACCMODE, O_NOATIME, O_RDONLY, RENAME_EXCHANGE, RENAME_WHITEOUT
 from runsc.abi.stat import S_IFMT
 from runsc.kernel.credentials import CAP_FSETID
 from runsc.kernel.errors import LinuxError
@@ -281,7 +281,7 @@ class TmpfsFile(TmpfsInode):
 
     def pages(self) -> int:
         content = self.content
-        if content.fd >= 0:
+        if content.mapped:
             content.recount()
         return content.pages
 
@@ -334,8 +334,6 @@ class TmpfsRegularFile(RegularFile):
     __slots__ = ()
 
     def pread(self, task: Task, count: int, offset: int) -> bytes:
-        if self.flags & O_ACCMODE == O_WRONLY:
-            raise LinuxError(EBADF)
         data = self.source.read_data(count, offset)
         accessed(self.inode, self.flags, self.path)
         return data

@@ -1,0 +1,31 @@
+"""``--fs=direct``: the entry point."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runsc.plugins.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from runsc.config import Config
+    from runsc.filesystem import HostFiles
+    from runsc.plugins.availability import Availability
+
+
+class DirectPlugin:
+    """The plugin as the loader sees it."""
+
+    api_version = 1
+    summary = "host files by the sandbox's own system calls, one name at a time"
+
+    @hookimpl
+    def check_filesystem(self) -> Availability:
+        from runsc_fs_direct.hostfiles import DirectFiles
+
+        return DirectFiles.check()
+
+    @hookimpl
+    def make_filesystem(self, config: Config) -> HostFiles:
+        from runsc_fs_direct.hostfiles import DirectFiles
+
+        return DirectFiles()
