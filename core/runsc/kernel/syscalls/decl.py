@@ -109,6 +109,13 @@ RandomFlags = Annotated[int, Arg("flags", _U32, "getrandom")]
 IdType = Annotated[int, Arg("enum", _I32, "idtype")]
 RusageWho = Annotated[int, Arg("enum", _I32, "rusage")]
 RwFlags = Annotated[int, Arg("flags", _I32, "rwf")]
+CloseRangeFlags = Annotated[int, Arg("flags", _U32, "close_range")]
+FlockOp = Annotated[int, Arg("flags", _I32, "flock")]
+MemfdFlags = Annotated[int, Arg("flags", _U32, "memfd")]
+SpliceFlags = Annotated[int, Arg("flags", _U32, "splice")]
+SyncRangeFlags = Annotated[int, Arg("flags", _U32, "sync_file_range")]
+XattrFlags = Annotated[int, Arg("flags", _I32, "xattr")]
+FileAdvice = Annotated[int, Arg("enum", _I32, "fadvise")]
 
 # Addresses. A buffer's length is the argument behind it; a struct's, its name.
 Ptr = Annotated[int, Arg("ptr")]
@@ -145,6 +152,7 @@ InItimerspec = Annotated[int, Arg("instruct", detail="itimerspec")]
 OutItimerspec = Annotated[int, Arg("outstruct", detail="itimerspec", writes=True)]
 InOutPollfds = Annotated[int, Arg("pollfds", writes=True)]
 InOutFdset = Annotated[int, Arg("ptr")]
+InOpenHow = Annotated[int, Arg("instruct", detail="open_how")]
 InEpollEvent = Annotated[int, Arg("instruct", detail="epoll_event")]
 OutEpollEvents = Annotated[int, Arg("epoll_events", writes=True)]
 Dirents = Annotated[int, Arg("dirents", writes=True)]
@@ -202,7 +210,7 @@ def _arguments(handler: Handler) -> tuple[tuple[str, Arg], ...]:
             continue
         annotation = handler.__annotations__[name]
         if isinstance(annotation, str):
-            annotation = eval(annotation, handler.__globals__)  # noqa: S307 - our own source text
+            annotation = eval(annotation, handler.__globals__)
         found.append((name, annotation.__metadata__[0]))
     if len(found) > 6:
         raise TypeError(f"{handler.__name__}: a system call has at most six arguments")
@@ -221,6 +229,6 @@ def compile_entry(declaration: Declaration) -> Entry:
         values.append(arg.convert.format(f"a[{index}]"))
     source = f"def {declaration.name}_entry(task, a):\n    return handler({', '.join(values)})\n"
     scope: dict[str, Any] = {"handler": handler}
-    exec(compile(source, f"<syscall {declaration.name}>", "exec"), scope)  # noqa: S102 - our own source text
+    exec(compile(source, f"<syscall {declaration.name}>", "exec"), scope)
     entry: Entry = scope[f"{declaration.name}_entry"]
     return entry

@@ -19,20 +19,27 @@ if TYPE_CHECKING:
 
 #: The modules of this package that declare handlers, in alphabetical order.
 MODULES: tuple[str, ...] = (
+    "attributes",
     "capability",
+    "descriptors",
+    "directory",
     "epoll",
     "eventfd",
     "identity",
     "info",
+    "link",
+    "open",
     "pipe",
     "poll",
     "prctl",
     "privileged",
     "random",
+    "read_write",
     "resource",
     "sched",
     "select",
     "signalfd",
+    "stat",
     "timerfd",
 )
 

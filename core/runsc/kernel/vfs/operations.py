@@ -21,7 +21,7 @@ from runsc.abi.fcntl import (
     O_NOFOLLOW,
     O_PATH,
     O_TRUNC,
-)  # fmt: skip
+)
 from runsc.abi.stat import S_IFMT
 from runsc.kernel.credentials import CAP_FSETID, CAP_MKNOD
 from runsc.kernel.errors import WOULD_BLOCK, LinuxError
@@ -116,7 +116,7 @@ def _open_tmpfile(task: Task, dirfd: int, path: bytes, flags: int, mode: int, re
         raise LinuxError(ENOTDIR)
     if where.mount.read_only():
         raise LinuxError(EROFS)
-    _require(directory, task.cred, MAY_WRITE | MAY_EXEC)
+    require(directory, task.cred, MAY_WRITE | MAY_EXEC)
     inode = directory.tmpfile(S_IFREG | _creation_mode(task, directory, mode), task.cred)
     if not flags & O_EXCL:
         # linkat(2) may give it a name although it has none (I_LINKABLE).
@@ -146,7 +146,7 @@ def _open_creating(
             raise LinuxError(ENOENT)
         if where.mount.read_only():
             raise LinuxError(EROFS)
-        _require(directory, task.cred, MAY_WRITE | MAY_EXEC)
+        require(directory, task.cred, MAY_WRITE | MAY_EXEC)
         inode = directory.create(dentry.name, S_IFREG | _creation_mode(task, directory, mode), task.cred)
         dentry.inode = inode
         # The new file is opened whatever its mode says: no permission is asked for.
@@ -191,7 +191,7 @@ def open_found(task: Task, path: Path, flags: int) -> File | FifoOpening:
     elif mask & MAY_WRITE and path.mount.fs.read_only:
         raise LinuxError(EROFS)
     if not allowed(inode, task.cred, mask):
-        _require(inode, task.cred, mask)
+        require(inode, task.cred, mask)
     if flags & O_NOATIME and not owner_or_capable(inode, task.cred):
         raise LinuxError(EPERM)
     if access and kind == S_IFREG and path.mount.read_only():
@@ -212,7 +212,7 @@ def open_found(task: Task, path: Path, flags: int) -> File | FifoOpening:
     return file
 
 
-def _require(inode: Inode, cred: Credentials, mask: int) -> None:
+def require(inode: Inode, cred: Credentials, mask: int) -> None:
     """Raise EACCES unless ``mask`` is allowed. What is cached may be old: look again before saying no."""
     if not allowed(inode, cred, mask):
         inode.refresh()
@@ -233,11 +233,13 @@ def _creation_mode(task: Task, directory: Inode, mode: int) -> int:
 # -- new names ----------------------------------------------------------------------------------
 
 
-def create_name(task: Task, dirfd: int, path: bytes, directory: bool = False) -> tuple[Found, Dentry]:
+def create_name(
+    task: Task, dirfd: int, path: bytes, directory: bool = False, check: bool = True
+) -> tuple[Found, Dentry]:
     """The negative dentry where a new object is to be made (filename_create).
 
     Raises EEXIST if something is there; ENOENT for a trailing slash unless a ``directory`` is made, or if the
-    parent was removed; EROFS; EACCES unless the parent may be written.
+    parent was removed; EROFS; EACCES unless the parent may be written (``check`` False leaves that out).
     """
     found = lookup_parent(task, dirfd, path)
     if found.special:
@@ -249,7 +251,8 @@ def create_name(task: Task, dirfd: int, path: bytes, directory: bool = False) ->
         raise LinuxError(ENOENT)
     if found.parent.mount.read_only():
         raise LinuxError(EROFS)
-    may_create(task, found.parent)
+    if check:
+        may_create(task, found.parent)
     return found, dentry
 
 
@@ -259,7 +262,7 @@ def may_create(task: Task, parent: Path) -> None:
     assert directory is not None
     if parent.dentry.dead:
         raise LinuxError(ENOENT)
-    _require(directory, task.cred, MAY_WRITE | MAY_EXEC)
+    require(directory, task.cred, MAY_WRITE | MAY_EXEC)
 
 
 def make_node(task: Task, dirfd: int, path: bytes, mode: int, rdev: int = 0) -> Path:
