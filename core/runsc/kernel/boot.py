@@ -114,11 +114,12 @@ def mount_system(kernel: Kernel, task: Task, namespace: MountNamespace) -> None:
     except LinuxError as error:
         kernel.log.warning(f"/dev is not mounted: {error}")
         return
-    mount_dev(kernel, task, namespace, at)
+    mount_dev(kernel, namespace, at)
 
 
 def first_task(kernel: Kernel, command: Command, namespace: MountNamespace) -> Task:
-    """The first process, its address space still empty. Its id is 2: 1 is the kernel, which adopts orphans."""
+    """The first process, its address space still empty. Its id is 2: 1 is the kernel, which adopts
+    orphans."""
     space = kernel.platform.new_address_space()
     thread = space.new_thread()
     kernel.initial_fpu = thread.get_fpu()
@@ -180,7 +181,9 @@ def begin_program(kernel: Kernel, task: Task, command: Command) -> None:
             raise LinuxError(20)
         task.fs.set_cwd(Path(cwd.mount, cwd.dentry))
     except LinuxError as error:
-        raise RunscError(f"working directory {os.fsdecode(command.cwd)!r}: {error}", "name one with --cwd") from None
+        raise RunscError(
+            f"working directory {os.fsdecode(command.cwd)!r}: {error}", "name one with --cwd"
+        ) from None
     name = find_program(task, command)
     try:
         file = open_file(task, AT_FDCWD, name, O_RDONLY).get()
@@ -189,7 +192,9 @@ def begin_program(kernel: Kernel, task: Task, command: Command) -> None:
         reason = os.strerror(error.errno or 0)
         raise RunscError(f"cannot run {shown!r}: {reason}", hint(error.errno or 0)) from None
     if result != REGISTERS_SET:
-        raise RunscError(f"cannot run {shown!r}: its image could not be mapped", "check that the file is whole")
+        raise RunscError(
+            f"cannot run {shown!r}: its image could not be mapped", "check that the file is whole"
+        )
     task.thread.resume()
 
 
@@ -227,12 +232,15 @@ def find_program(task: Task, command: Command) -> bytes:
             denied = True
     shown = os.fsdecode(name)
     if denied:
-        raise RunscError(f"cannot run {shown!r}: Permission denied", "it is in PATH, but not executable for this user")
+        raise RunscError(
+            f"cannot run {shown!r}: Permission denied", "it is in PATH, but not executable for this user"
+        )
     raise RunscError(f"cannot run {shown!r}: not found in PATH", "check the name, or give its whole path")
 
 
 def forward_signals(kernel: Kernel, fd: int) -> None:
-    """Each byte that comes in on ``fd`` is a signal for the guest: to the terminal's foreground, or the first process."""
+    """Each byte that comes in on ``fd`` is a signal for the guest: to the terminal's foreground, or the
+    first process."""
     from select import EPOLLIN
 
     def arrived(_events: int) -> None:

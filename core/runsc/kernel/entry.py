@@ -7,9 +7,19 @@ from typing import TYPE_CHECKING
 
 from runsc.abi.registers import ORIG_RAX, RAX, RIP
 from runsc.abi.signal import (
-    IGNORED_BY_DEFAULT, SA_NODEFER, SA_RESETHAND, SA_RESTART, SI_KERNEL, SIG_DFL, SIG_IGN, SIGSEGV, SIGSTOP, STOPPING,
-    UNBLOCKABLE, bit,
-)  # fmt: skip
+    IGNORED_BY_DEFAULT,
+    SA_NODEFER,
+    SA_RESETHAND,
+    SA_RESTART,
+    SI_KERNEL,
+    SIG_DFL,
+    SIG_IGN,
+    SIGSEGV,
+    SIGSTOP,
+    STOPPING,
+    UNBLOCKABLE,
+    bit,
+)
 from runsc.kernel import sigframe
 from runsc.kernel.errors import Interrupted, LinuxError, Restart
 from runsc.kernel.signal import DEFAULT, SigInfo, dequeue, dumps_core, force, is_ignored, recalculate
@@ -76,7 +86,8 @@ def return_to_user(task: Task, result: int | None, interrupted: Interrupted | No
         task.blocked = task.saved_mask
         recalculate(task)
         if task.work:
-            return return_to_user(task, result, interrupted)
+            return_to_user(task, result, interrupted)
+            return
     thread = task.thread
     if interrupted is not None:
         regs = thread.get_regs()

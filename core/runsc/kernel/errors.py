@@ -50,7 +50,8 @@ class Interrupted(Exception):
 class Restart(Interrupted):
     """An interrupted call with rules of its own (kernel: ERESTARTNOHAND, ERESTART_RESTARTBLOCK).
 
-    No handler ran: the call goes on, by ``resume`` (a function of the task, as from restart_syscall(2)) or, where that is None,
+    No handler ran: the call goes on, by ``resume`` (a function of the task, as from restart_syscall(2))
+    or, where that is None,
     by being made again. A handler ran: EINTR.
     """
 

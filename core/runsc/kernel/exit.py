@@ -5,9 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runsc.abi.signal import (
-    CLD_CONTINUED, CLD_DUMPED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, SA_NOCLDSTOP, SA_NOCLDWAIT, SI_KERNEL, SI_USER, SIG_IGN, SIGCHLD,
-    SIGCONT, SIGHUP,
-)  # fmt: skip
+    CLD_CONTINUED,
+    CLD_DUMPED,
+    CLD_EXITED,
+    CLD_KILLED,
+    CLD_STOPPED,
+    SA_NOCLDSTOP,
+    SA_NOCLDWAIT,
+    SI_KERNEL,
+    SI_USER,
+    SIG_IGN,
+    SIGCHLD,
+    SIGCONT,
+    SIGHUP,
+)
 from runsc.kernel.siginfo import SigInfo
 from runsc.kernel.signal import notify, send
 from runsc.kernel.task import DEAD, WORK_DEAD, WORK_STOP, ZOMBIE
@@ -48,7 +59,8 @@ def exit_task(task: Task, code: int) -> None:
         try:
             coroutine.close()
         except RuntimeError as error:
-            # A coroutine that ends its own task is running and can't be closed; it sees WORK_DEAD and is dropped.
+            # A coroutine that ends its own task is running and can't be closed; it sees WORK_DEAD and is
+            # dropped.
             if "already executing" not in str(error):
                 raise
     if kernel.tracer is not None:
@@ -125,7 +137,8 @@ def _hang_up_orphan(process_group, ended: ThreadGroup) -> None:  # type: ignore[
 
 
 def _reparent_children(group: ThreadGroup) -> None:
-    """Orphans go to the nearest subreaper, or the namespace's init; where that is the kernel itself, they have no
+    """Orphans go to the nearest subreaper, or the namespace's init; where that is the kernel itself, they
+    have no
     parent and are reaped when they end."""
     if not group.children:
         return
@@ -162,10 +175,15 @@ def notify_parent(group: ThreadGroup) -> bool:
         send(
             parent.leader,
             SigInfo(
-                signo, code, pid=group.tgid, uid=group.leader.cred.uid, status=status,
-                utime=user // _TICK_NS, stime=system // _TICK_NS,
+                signo,
+                code,
+                pid=group.tgid,
+                uid=group.leader.cred.uid,
+                status=status,
+                utime=user // _TICK_NS,
+                stime=system // _TICK_NS,
             ),
-        )  # fmt: skip
+        )
     parent.child_wait.wake()
     return keep
 

@@ -46,7 +46,9 @@ CLONE_CLEAR_SIGHAND = 0x100000000
 CLONE_INTO_CGROUP = 0x200000000
 CLONE_NEWTIME = 0x80
 
-NAMESPACES = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET
+NAMESPACES = (
+    CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET
+)
 
 
 class CloneArgs:
@@ -55,8 +57,15 @@ class CloneArgs:
     __slots__ = ("child_tid", "exit_signal", "flags", "parent_tid", "pidfd", "stack", "tls")
 
     def __init__(
-        self, flags: int, exit_signal: int = 0, stack: int = 0, parent_tid: int = 0, child_tid: int = 0, tls: int = 0, pidfd: int = 0,
-    ) -> None:  # fmt: skip
+        self,
+        flags: int,
+        exit_signal: int = 0,
+        stack: int = 0,
+        parent_tid: int = 0,
+        child_tid: int = 0,
+        tls: int = 0,
+        pidfd: int = 0,
+    ) -> None:
         self.flags = flags
         self.exit_signal = exit_signal
         self.stack = stack
@@ -85,7 +94,8 @@ def check_flags(flags: int) -> None:
 
 
 def clone(task: Task, args: CloneArgs) -> int | Coroutine[Any, Any, int]:
-    """Make a child task as ``args`` say; its tid, at once or (CLONE_VFORK) when it has let go of the memory."""
+    """Make a child task as ``args`` say; its tid, at once or (CLONE_VFORK) when it has let go of the
+    memory."""
     flags = args.flags
     check_flags(flags)
     if flags & CLONE_PARENT and task.group.reaper_of_all:
@@ -129,7 +139,9 @@ def clone(task: Task, args: CloneArgs) -> int | Coroutine[Any, Any, int]:
     else:
         child.sighand = task.sighand.fork()
         if flags & CLONE_CLEAR_SIGHAND:
-            child.sighand.actions = [type(action)() if action.handler != 1 else action for action in child.sighand.actions]
+            child.sighand.actions = [
+                type(action)() if action.handler != 1 else action for action in child.sighand.actions
+            ]
     if not flags & CLONE_VM or flags & CLONE_VFORK:
         child.alt_stack, child.alt_size, child.alt_flags = task.alt_stack, task.alt_size, task.alt_flags
 
@@ -171,7 +183,8 @@ def clone(task: Task, args: CloneArgs) -> int | Coroutine[Any, Any, int]:
 
 
 def _write_tid(task: Task, addr: int, tid: int) -> None:
-    """put_user of an id: a bad address is the caller's own fault and changes nothing else (copy_process ignores it)."""
+    """put_user of an id: a bad address is the caller's own fault and changes nothing else (copy_process
+    ignores it)."""
     task.mm.space.write(addr, tid.to_bytes(4, "little"))
 
 

@@ -41,17 +41,42 @@ _EIO = 5
 class Kernel:
     """One sandbox's kernel.
 
-    ``platform`` runs the guest; ``log`` has debug/info/warning/error; ``table`` answers system calls by number;
+    ``platform`` runs the guest; ``log`` has debug/info/warning/error; ``table`` answers system calls by
+    number;
     ``tracer`` prints them (None: nobody looks). ``console``: the host's terminal, if the sandbox has one.
     """
 
     __slots__ = (
-        "boot_time_ns", "clock", "config", "console", "cpus", "domainname", "exit_hooks", "exit_status", "extra", "futexes", "halted",
-        "hostname", "init_group", "initial_fpu", "log", "missing", "network", "pid_ns", "platform", "poller", "run_queue", "table",
-        "tasks", "timers", "tracer",
-    )  # fmt: skip
+        "boot_time_ns",
+        "clock",
+        "config",
+        "console",
+        "cpus",
+        "domainname",
+        "exit_hooks",
+        "exit_status",
+        "extra",
+        "futexes",
+        "halted",
+        "hostname",
+        "init_group",
+        "initial_fpu",
+        "log",
+        "missing",
+        "network",
+        "pid_ns",
+        "platform",
+        "poller",
+        "run_queue",
+        "table",
+        "tasks",
+        "timers",
+        "tracer",
+    )
 
-    def __init__(self, platform: Platform, log: Any, config: Any, table: list[Entry], pid_ns: PidNamespace) -> None:
+    def __init__(
+        self, platform: Platform, log: Any, config: Any, table: list[Entry], pid_ns: PidNamespace
+    ) -> None:
         self.platform = platform
         self.log = log
         self.config = config
@@ -76,7 +101,8 @@ class Kernel:
         self.clock: Any = None
         self.cpus: tuple[int, ...] = (0,)
         self.initial_fpu = b""
-        #: called with each task that ends, while its memory can still be reached (robust futexes, clear_child_tid)
+        #: called with each task that ends, while its memory can still be reached (robust futexes,
+        #: clear_child_tid)
         self.exit_hooks: list[Callable[[Task], None]] = []
         #: what modules keep once for each kernel, by name
         self.extra: dict[str, Any] = {}
@@ -91,7 +117,8 @@ class Kernel:
         poll_fd = self.poller.fd
         while not self.halted:
             timeout = timers.run_due() if timers.heap else -1
-            # What became ready before is done first; what that makes ready waits until the guest had its turn.
+            # What became ready before is done first; what that makes ready waits until the guest had its
+            # turn.
             if queue:
                 for _ in range(len(queue)):
                     task = queue.popleft()

@@ -34,7 +34,11 @@ class PidNamespace:
             candidate += 1
             if candidate >= self.limit:
                 candidate = RESERVED_PIDS
-            if candidate not in self.tasks and candidate not in self.groups and candidate not in self.sessions:
+            if (
+                candidate not in self.tasks
+                and candidate not in self.groups
+                and candidate not in self.sessions
+            ):
                 self.last = candidate
                 return candidate
         raise LinuxError(EAGAIN)

@@ -1,4 +1,5 @@
-"""The x86-64 signal frame: pushed before a handler runs, popped by rt_sigreturn(2) (arch/x86/kernel/signal_64.c).
+"""The x86-64 signal frame: pushed before a handler runs, popped by rt_sigreturn(2)
+(arch/x86/kernel/signal_64.c).
 
     struct rt_sigframe { char *pretcode; struct ucontext uc; struct siginfo info; }   /* 440 bytes */
 
@@ -11,9 +12,33 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from runsc.abi.registers import (
-    CS, DS, EFLAGS, ES, ORIG_RAX, R8, R9, R10, R11, R12, R13, R14, R15, RAX, RBP, RBX, RCX, RDI, RDX, RIP, RSI, RSP, SS, USER_CS,
-    USER_DS, USER_EFLAGS,
-)  # fmt: skip
+    CS,
+    DS,
+    EFLAGS,
+    ES,
+    ORIG_RAX,
+    R8,
+    R9,
+    R10,
+    R11,
+    R12,
+    R13,
+    R14,
+    R15,
+    RAX,
+    RBP,
+    RBX,
+    RCX,
+    RDI,
+    RDX,
+    RIP,
+    RSI,
+    RSP,
+    SS,
+    USER_CS,
+    USER_DS,
+    USER_EFLAGS,
+)
 from runsc.abi.signal import SA_ONSTACK, SA_RESTORER, SS_AUTODISARM, SS_DISABLE, SS_ONSTACK
 from runsc.kernel.errors import LinuxError
 
@@ -47,7 +72,9 @@ def on_altstack(task: Task, sp: int) -> bool:
     return task.alt_stack < sp <= task.alt_stack + task.alt_size
 
 
-def push(task: Task, info: SigInfo, action: Action, regs: list[int], mask: int, trap: tuple[int, int, int]) -> None:
+def push(
+    task: Task, info: SigInfo, action: Action, regs: list[int], mask: int, trap: tuple[int, int, int]
+) -> None:
     """Build the frame in guest memory and point ``regs`` at the handler.
 
     ``mask``: the signal set to restore afterwards; ``trap``: (trapno, err, cr2) of the last fault. Raises
@@ -82,7 +109,16 @@ def push(task: Task, info: SigInfo, action: Action, regs: list[int], mask: int, 
             action.restorer.to_bytes(8, "little"),
             _HEAD.pack(_UC_FLAGS, 0, task.alt_stack, _signed(stack_flags), task.alt_size),
             _CONTEXT.pack(
-                *(regs[index] for index in _ORDER), regs[CS] & 0xFFFF, 0, 0, regs[SS] & 0xFFFF, trap[1], trap[0], mask, trap[2], fpu_at
+                *(regs[index] for index in _ORDER),
+                regs[CS] & 0xFFFF,
+                0,
+                0,
+                regs[SS] & 0xFFFF,
+                trap[1],
+                trap[0],
+                mask,
+                trap[2],
+                fpu_at,
             ),
             mask.to_bytes(8, "little"),
             info.pack(),

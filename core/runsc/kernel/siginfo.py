@@ -5,9 +5,22 @@ from __future__ import annotations
 from struct import Struct
 
 from runsc.abi.signal import (
-    SI_KERNEL, SI_SIGIO, SI_TIMER, SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGINFO_HEAD, SIGINFO_SIZE, SIGIO, SIGRTMIN,
-    SIGSEGV, SIGSYS, SIGTRAP, bit,
-)  # fmt: skip
+    SI_KERNEL,
+    SI_SIGIO,
+    SI_TIMER,
+    SIGBUS,
+    SIGCHLD,
+    SIGFPE,
+    SIGILL,
+    SIGINFO_HEAD,
+    SIGINFO_SIZE,
+    SIGIO,
+    SIGRTMIN,
+    SIGSEGV,
+    SIGSYS,
+    SIGTRAP,
+    bit,
+)
 
 _KILL = Struct("<iIQ")  # pid, uid, value
 _CHILD = Struct("<iIi4xqq")  # pid, uid, status, utime, stime (clock ticks)
@@ -21,15 +34,41 @@ class SigInfo:
     """A signal and what is known of it. ``raw``: a siginfo_t that came whole from rt_sigqueueinfo(2)."""
 
     __slots__ = (
-        "addr", "band", "code", "errno", "fd", "overrun", "pid", "raw", "signo", "status", "stime", "timer_id", "uid",
-        "utime", "value",
-    )  # fmt: skip
+        "addr",
+        "band",
+        "code",
+        "errno",
+        "fd",
+        "overrun",
+        "pid",
+        "raw",
+        "signo",
+        "status",
+        "stime",
+        "timer_id",
+        "uid",
+        "utime",
+        "value",
+    )
 
     def __init__(
-        self, signo: int, code: int = 0, pid: int = 0, uid: int = 0, status: int = 0, utime: int = 0, stime: int = 0,
-        value: int = 0, addr: int = 0, timer_id: int = 0, overrun: int = 0, band: int = 0, fd: int = 0, errno: int = 0,
+        self,
+        signo: int,
+        code: int = 0,
+        pid: int = 0,
+        uid: int = 0,
+        status: int = 0,
+        utime: int = 0,
+        stime: int = 0,
+        value: int = 0,
+        addr: int = 0,
+        timer_id: int = 0,
+        overrun: int = 0,
+        band: int = 0,
+        fd: int = 0,
+        errno: int = 0,
         raw: bytes | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.signo = signo
         self.code = code
         self.pid = pid
@@ -49,7 +88,9 @@ class SigInfo:
     def pack(self) -> bytes:
         """The 128 bytes of siginfo_t (the union's member follows from signal and code: siginfo_layout)."""
         if self.raw is not None:
-            return SIGINFO_HEAD.pack(self.signo, self.errno, self.code) + self.raw[16:SIGINFO_SIZE].ljust(112, b"\0")
+            return SIGINFO_HEAD.pack(self.signo, self.errno, self.code) + self.raw[16:SIGINFO_SIZE].ljust(
+                112, b"\0"
+            )
         head = SIGINFO_HEAD.pack(self.signo, self.errno, self.code)
         if self.code == SI_TIMER:
             tail = _TIMER.pack(self.timer_id, self.overrun, self.value)
@@ -57,9 +98,9 @@ class SigInfo:
             tail = _POLL.pack(self.band, self.fd)
         elif 0 < self.code < SI_KERNEL and self.signo == SIGCHLD:
             tail = _CHILD.pack(self.pid, self.uid, self.status, self.utime, self.stime)
-        elif 0 < self.code and self.signo == SIGSYS:
+        elif self.code > 0 and self.signo == SIGSYS:
             tail = _SECCOMP.pack(self.addr, self.value, 0xC000003E)
-        elif 0 < self.code and self.signo in (SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP):
+        elif self.code > 0 and self.signo in (SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP):
             tail = _FAULT.pack(self.addr)
         else:
             tail = _KILL.pack(self.pid, self.uid, self.value & 0xFFFFFFFFFFFFFFFF)

@@ -6,9 +6,20 @@ from errno import EAGAIN
 from typing import TYPE_CHECKING
 
 from runsc.abi.signal import (
-    CORE_DUMPING, IGNORED_BY_DEFAULT, NSIG, SI_KERNEL, SI_USER, SIG_DFL, SIG_IGN, SIGCONT, SIGKILL, SIGRTMIN, STOPPING,
-    UNBLOCKABLE, bit,
-)  # fmt: skip
+    CORE_DUMPING,
+    IGNORED_BY_DEFAULT,
+    NSIG,
+    SI_KERNEL,
+    SI_USER,
+    SIG_DFL,
+    SIG_IGN,
+    SIGCONT,
+    SIGKILL,
+    SIGRTMIN,
+    STOPPING,
+    UNBLOCKABLE,
+    bit,
+)
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.siginfo import SigInfo, SignalQueue
 from runsc.kernel.task import WORK_SIGNAL, WORK_STOP
@@ -20,8 +31,16 @@ if TYPE_CHECKING:
     from runsc.kernel.wait import WaitQueue
 
 __all__ = [
-    "Action", "SigInfo", "SignalHandlers", "SignalQueue", "force", "recalculate", "send", "send_group", "set_blocked",
-]  # fmt: skip
+    "Action",
+    "SigInfo",
+    "SignalHandlers",
+    "SignalQueue",
+    "force",
+    "recalculate",
+    "send",
+    "send_group",
+    "set_blocked",
+]
 
 
 class Action:
@@ -81,7 +100,8 @@ def is_fatal(task: Task, signo: int) -> bool:
 def send(task: Task, info: SigInfo, group: bool = True, forced: bool = False) -> None:
     """Send ``info`` to the process of ``task`` (``group``), or to that thread alone.
 
-    Raises LinuxError(EAGAIN) when a real-time signal finds the queue full (RLIMIT_SIGPENDING). ``forced``: from
+    Raises LinuxError(EAGAIN) when a real-time signal finds the queue full (RLIMIT_SIGPENDING). ``forced``:
+    from
     the kernel itself, even if ignored.
     """
     signo = info.signo
@@ -162,7 +182,8 @@ def send_group(process_group: ProcessGroup, info: SigInfo) -> None:
 
 
 def force(task: Task, info: SigInfo) -> None:
-    """A fault, or anything that can't be ignored: a blocked or ignored signal falls back to its default action
+    """A fault, or anything that can't be ignored: a blocked or ignored signal falls back to its default
+    action
     (force_sig_info)."""
     mask = bit(info.signo)
     action = task.sighand.actions[info.signo]

@@ -53,18 +53,58 @@ PARK = Park()
 class Task:
     """One guest thread.
 
-    ``tid``: its id in the root pid namespace; ``group``: its thread group (process); ``thread``: the platform's
-    thread, stopped while the task is in the kernel; ``mm``, ``files``, ``fs``, ``sighand``: shared as clone(2)
+    ``tid``: its id in the root pid namespace; ``group``: its thread group (process); ``thread``: the
+    platform's
+    thread, stopped while the task is in the kernel; ``mm``, ``files``, ``fs``, ``sighand``: shared as
+    clone(2)
     said; ``work``: WORK_* bits; ``coroutine``: the system call that is waiting, or None.
     """
 
     __slots__ = (
-        "alt_flags", "alt_size", "alt_stack", "blocked", "clear_child_tid", "comm", "coroutine", "cpu_mask", "cred",
-        "dumpable_exec", "exit_code", "exit_signal", "files", "fs", "group", "io_priority", "kernel", "mm", "nice",
-        "oom_score_adj", "parked", "pdeath_signal", "pending", "personality", "pid_ns", "policy", "ready", "restart", "robust_list",
-        "saved_mask", "sched_priority", "sighand", "start_time", "state", "stop_state", "syscall_args", "syscall_nr", "thread", "tid",
-        "timer_slack", "vfork_done", "wake", "work",
-    )  # fmt: skip
+        "alt_flags",
+        "alt_size",
+        "alt_stack",
+        "blocked",
+        "clear_child_tid",
+        "comm",
+        "coroutine",
+        "cpu_mask",
+        "cred",
+        "dumpable_exec",
+        "exit_code",
+        "exit_signal",
+        "files",
+        "fs",
+        "group",
+        "io_priority",
+        "kernel",
+        "mm",
+        "nice",
+        "oom_score_adj",
+        "parked",
+        "pdeath_signal",
+        "pending",
+        "personality",
+        "pid_ns",
+        "policy",
+        "ready",
+        "restart",
+        "robust_list",
+        "saved_mask",
+        "sched_priority",
+        "sighand",
+        "start_time",
+        "state",
+        "stop_state",
+        "syscall_args",
+        "syscall_nr",
+        "thread",
+        "tid",
+        "timer_slack",
+        "vfork_done",
+        "wake",
+        "work",
+    )
 
     def __init__(self, kernel: Kernel, tid: int, thread: Thread, pid_ns: PidNamespace) -> None:
         self.kernel = kernel
@@ -156,7 +196,9 @@ class Task:
         True if woken (perhaps for nothing: look again), False if time is up. Raises ``Interrupted`` when a
         signal is pending, unless not ``interruptible`` (then only a kill ends it).
         """
-        return await self.wait_any(() if queue is None else ((queue, mask),), deadline, exclusive, interruptible)
+        return await self.wait_any(
+            () if queue is None else ((queue, mask),), deadline, exclusive, interruptible
+        )
 
     async def wait_any(
         self,

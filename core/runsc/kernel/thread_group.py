@@ -17,10 +17,23 @@ if TYPE_CHECKING:
 RLIM_INFINITY = 0xFFFFFFFFFFFFFFFF
 
 (
-    RLIMIT_CPU, RLIMIT_FSIZE, RLIMIT_DATA, RLIMIT_STACK, RLIMIT_CORE, RLIMIT_RSS, RLIMIT_NPROC, RLIMIT_NOFILE,
-    RLIMIT_MEMLOCK, RLIMIT_AS, RLIMIT_LOCKS, RLIMIT_SIGPENDING, RLIMIT_MSGQUEUE, RLIMIT_NICE, RLIMIT_RTPRIO,
+    RLIMIT_CPU,
+    RLIMIT_FSIZE,
+    RLIMIT_DATA,
+    RLIMIT_STACK,
+    RLIMIT_CORE,
+    RLIMIT_RSS,
+    RLIMIT_NPROC,
+    RLIMIT_NOFILE,
+    RLIMIT_MEMLOCK,
+    RLIMIT_AS,
+    RLIMIT_LOCKS,
+    RLIMIT_SIGPENDING,
+    RLIMIT_MSGQUEUE,
+    RLIMIT_NICE,
+    RLIMIT_RTPRIO,
     RLIMIT_RTTIME,
-) = range(16)  # fmt: skip
+) = range(16)
 
 
 def default_limits() -> list[tuple[int, int]]:
@@ -100,13 +113,46 @@ class ThreadGroup:
     """
 
     __slots__ = (
-        "child_cpu_ns", "child_maxrss", "child_stat", "child_sys_ns", "child_wait", "children", "continued", "cpu_ns", "dumpable", "exec_generation", "exit_code",
-        "exit_signal", "exiting", "extra", "is_subreaper", "itimers", "kernel", "leader", "limits", "maxrss", "oom_score_adj",
-        "parent", "pending", "posix_timers", "process_group", "reaper_of_all", "reported_stop", "session", "start_time", "stop_signal",
-        "stopped", "sys_ns", "tasks", "tgid", "zombie",
-    )  # fmt: skip
+        "child_cpu_ns",
+        "child_maxrss",
+        "child_stat",
+        "child_sys_ns",
+        "child_wait",
+        "children",
+        "continued",
+        "cpu_ns",
+        "dumpable",
+        "exec_generation",
+        "exit_code",
+        "exit_signal",
+        "exiting",
+        "extra",
+        "is_subreaper",
+        "itimers",
+        "kernel",
+        "leader",
+        "limits",
+        "maxrss",
+        "oom_score_adj",
+        "parent",
+        "pending",
+        "posix_timers",
+        "process_group",
+        "reaper_of_all",
+        "reported_stop",
+        "session",
+        "start_time",
+        "stop_signal",
+        "stopped",
+        "sys_ns",
+        "tasks",
+        "tgid",
+        "zombie",
+    )
 
-    def __init__(self, kernel: Kernel, leader: Task, parent: ThreadGroup | None, limits: list[tuple[int, int]]) -> None:
+    def __init__(
+        self, kernel: Kernel, leader: Task, parent: ThreadGroup | None, limits: list[tuple[int, int]]
+    ) -> None:
         self.kernel = kernel
         self.leader = leader
         self.tgid = leader.tid

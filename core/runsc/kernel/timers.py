@@ -15,10 +15,10 @@ class Timer:
 
     __slots__ = ("callback", "deadline", "heap")
 
-    def __init__(self, heap: Timers, deadline: int, callback: Callable[[], None]) -> None:
+    def __init__(self, heap: Timers, deadline: int, callback: Callable[[], object]) -> None:
         self.heap = heap
         self.deadline = deadline
-        self.callback: Callable[[], None] | None = callback
+        self.callback: Callable[[], object] | None = callback
 
     def cancel(self) -> None:
         if self.callback is not None:
@@ -36,7 +36,7 @@ class Timers:
         self.serial = 0
         self.cancelled = 0
 
-    def add(self, deadline: int, callback: Callable[[], None]) -> Timer:
+    def add(self, deadline: int, callback: Callable[[], object]) -> Timer:
         """Run ``callback`` when the monotonic clock reaches ``deadline`` (ns)."""
         timer = Timer(self, deadline, callback)
         self.serial += 1

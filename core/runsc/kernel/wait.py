@@ -24,7 +24,9 @@ class WaitEntry:
 
     __slots__ = ("callback", "exclusive", "mask")
 
-    def __init__(self, callback: Callable[[int], bool | None], mask: int = ALL, exclusive: bool = False) -> None:
+    def __init__(
+        self, callback: Callable[[int], bool | None], mask: int = ALL, exclusive: bool = False
+    ) -> None:
         self.callback = callback
         self.mask = mask
         self.exclusive = exclusive

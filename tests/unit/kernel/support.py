@@ -1,10 +1,10 @@
-"""A kernel without a platform, for unit tests: guest memory is a dictionary of pages, threads are lists of registers."""
+"""A kernel without a platform, for unit tests: guest memory is a dictionary of pages, threads are lists of
+registers."""
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
 from errno import EFAULT
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runsc.abi.registers import COUNT, RSP
 from runsc.kernel.credentials import ALL_CAPS, Credentials
@@ -17,9 +17,13 @@ from runsc.kernel.signal import SignalHandlers, SignalQueue
 from runsc.kernel.task import Task
 from runsc.kernel.thread_group import ProcessGroup, Session, ThreadGroup, default_limits
 from runsc.kernel.vfs.fdtable import FdTable, FsContext
-from runsc.kernel.vfs.inode import FileSystem
 from runsc.kernel.vfs.namespace import MountNamespace
 from runsc.platform import AddressSpace, Platform, Thread
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+
+    from runsc.kernel.vfs.inode import FileSystem
 
 PAGE = 4096
 
@@ -129,7 +133,8 @@ class FakeSpace(AddressSpace):
 
 
 class FakeThread(Thread):
-    """Registers, and a record of what was done: ``results`` of completed calls, ``interrupts``, ``running``."""
+    """Registers, and a record of what was done: ``results`` of completed calls, ``interrupts``,
+    ``running``."""
 
     def __init__(self, regs: Sequence[int] | None = None) -> None:
         self.regs = list(regs) if regs is not None else [0] * COUNT
@@ -209,7 +214,8 @@ class ListLog:
 
 
 def make_kernel(table: Any = None) -> Kernel:
-    """A kernel whose handlers are called by ``call``; errors in its log fail the test through ``check_log``."""
+    """A kernel whose handlers are called by ``call``; errors in its log fail the test through
+    ``check_log``."""
     kernel = Kernel(FakePlatform(), ListLog(), None, table if table is not None else [], PidNamespace())
     kernel.initial_fpu = FakeThread().fpu
     kernel.extra["hwcap"] = (0, 0, 2048)
@@ -217,9 +223,14 @@ def make_kernel(table: Any = None) -> Kernel:
 
 
 def make_task(
-    kernel: Kernel | None = None, root: FileSystem | None = None, uid: int = 0, gid: int = 0, parent: Task | None = None,
-) -> Task:  # fmt: skip
-    """A task of its own process, with 1 MiB of memory at 0x10000000 (see ``buffer``) and ``root`` (a Tmpfs if None) as /.
+    kernel: Kernel | None = None,
+    root: FileSystem | None = None,
+    uid: int = 0,
+    gid: int = 0,
+    parent: Task | None = None,
+) -> Task:
+    """A task of its own process, with 1 MiB of memory at 0x10000000 (see ``buffer``) and ``root`` (a Tmpfs
+    if None) as /.
 
     ``parent``: the new process is its child and shares its file tree.
     """
@@ -328,7 +339,8 @@ def call(task: Task, handler: Any, *args: int) -> Any:
     from runsc.kernel.syscalls.decl import compile_entry
 
     entry = compile_entry(handler.__syscalls__[0])
-    raw = tuple(arg & 0xFFFFFFFFFFFFFFFF for arg in args) + (0,) * (6 - len(args))
+    padded = [arg & 0xFFFFFFFFFFFFFFFF for arg in args] + [0] * (6 - len(args))
+    raw = (padded[0], padded[1], padded[2], padded[3], padded[4], padded[5])
     try:
         result = entry(task, raw)
     except LinuxError as error:

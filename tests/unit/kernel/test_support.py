@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from errno import EFAULT
 
-from runsc.kernel.syscalls import memory, process
-
 from support import Buffer, Pending, call, make_kernel, make_task
+
+from runsc.kernel.syscalls import memory, process
 
 
 def test_memory_faults_beyond_what_is_mapped() -> None:

@@ -31,7 +31,11 @@ class Segment:
     __slots__ = ("align", "filesz", "memsz", "offset", "prot", "vaddr")
 
     def __init__(self, flags: int, offset: int, vaddr: int, filesz: int, memsz: int, align: int) -> None:
-        self.prot = (PROT_READ if flags & 4 else 0) | (PROT_WRITE if flags & 2 else 0) | (PROT_EXEC if flags & 1 else 0)
+        self.prot = (
+            (PROT_READ if flags & 4 else 0)
+            | (PROT_WRITE if flags & 2 else 0)
+            | (PROT_EXEC if flags & 1 else 0)
+        )
         self.offset = offset
         self.vaddr = vaddr
         self.filesz = filesz
@@ -44,7 +48,18 @@ class Image:
 
     ``phdr``: the address of the program headers in memory, as linked (0 if no segment has them)."""
 
-    __slots__ = ("entry", "executable_stack", "file", "high", "interpreter", "low", "phdr", "phnum", "position_independent", "segments")
+    __slots__ = (
+        "entry",
+        "executable_stack",
+        "file",
+        "high",
+        "interpreter",
+        "low",
+        "phdr",
+        "phnum",
+        "position_independent",
+        "segments",
+    )
 
     def __init__(self, file: File) -> None:
         self.file = file
@@ -68,10 +83,13 @@ class Image:
 
 
 def parse(task: Task, file: File, head: bytes) -> Image:
-    """The image of ``file``, whose first bytes are ``head``; raises ENOEXEC, EINVAL, EIO or ENOMEM as Linux does."""
+    """The image of ``file``, whose first bytes are ``head``; raises ENOEXEC, EINVAL, EIO or ENOMEM as
+    Linux does."""
     if len(head) < _EHDR.size:
         raise LinuxError(ENOEXEC)
-    ident, kind, machine, _version, entry, phoff, _shoff, _flags, _ehsize, phentsize, phnum, _se, _sn, _si = _EHDR.unpack_from(head)
+    ident, kind, machine, _version, entry, phoff, _shoff, _flags, _ehsize, phentsize, phnum, _se, _sn, _si = (
+        _EHDR.unpack_from(head)
+    )
     if ident[:4] != b"\x7fELF" or kind not in (ET_EXEC, ET_DYN) or machine != EM_X86_64 or ident[4] != 2:
         raise LinuxError(ENOEXEC)
     if phentsize != _PHDR.size or not 0 < phnum <= _MAX_HEADERS // _PHDR.size:
@@ -89,7 +107,9 @@ def parse(task: Task, file: File, head: bytes) -> Image:
     image.entry = entry
     image.phnum = phnum
     for offset in range(0, size, _PHDR.size):
-        p_type, p_flags, p_offset, p_vaddr, _paddr, p_filesz, p_memsz, p_align = _PHDR.unpack_from(table, offset)
+        p_type, p_flags, p_offset, p_vaddr, _paddr, p_filesz, p_memsz, p_align = _PHDR.unpack_from(
+            table, offset
+        )
         if p_type == PT_LOAD:
             _add_load(task, image, Segment(p_flags, p_offset, p_vaddr, p_filesz, p_memsz, p_align))
             if p_offset <= phoff < p_offset + p_filesz:
@@ -114,7 +134,8 @@ def parse(task: Task, file: File, head: bytes) -> Image:
 
 
 def _add_load(task: Task, image: Image, segment: Segment) -> None:
-    """Check a segment and keep it. Segments must go upwards and may not wrap, overlap or leave the address space."""
+    """Check a segment and keep it. Segments must go upwards and may not wrap, overlap or leave the address
+    space."""
     if not segment.memsz:
         return
     if segment.filesz > segment.memsz or segment.offset > 1 << 62:

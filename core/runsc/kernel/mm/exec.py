@@ -32,9 +32,25 @@ _ARG_LIMIT = 6 << 20
 _MAX_DEPTH = 5
 
 (
-    AT_NULL, _IGNORE, _EXECFD, AT_PHDR, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_BASE, AT_FLAGS, AT_ENTRY, _NOTELF, AT_UID, AT_EUID, AT_GID,
-    AT_EGID, AT_PLATFORM, AT_HWCAP, AT_CLKTCK,
-) = range(18)  # fmt: skip
+    AT_NULL,
+    _IGNORE,
+    _EXECFD,
+    AT_PHDR,
+    AT_PHENT,
+    AT_PHNUM,
+    AT_PAGESZ,
+    AT_BASE,
+    AT_FLAGS,
+    AT_ENTRY,
+    _NOTELF,
+    AT_UID,
+    AT_EUID,
+    AT_GID,
+    AT_EGID,
+    AT_PLATFORM,
+    AT_HWCAP,
+    AT_CLKTCK,
+) = range(18)
 AT_SECURE = 23
 AT_RANDOM = 25
 AT_HWCAP2 = 26
@@ -48,7 +64,15 @@ class Program:
 
     __slots__ = ("argv", "env", "file", "image", "interpreter", "name")
 
-    def __init__(self, file: File, image: Image, interpreter: Image | None, argv: list[bytes], env: list[bytes], name: bytes) -> None:
+    def __init__(
+        self,
+        file: File,
+        image: Image,
+        interpreter: Image | None,
+        argv: list[bytes],
+        env: list[bytes],
+        name: bytes,
+    ) -> None:
         self.file = file
         self.image = image
         self.interpreter = interpreter
@@ -110,7 +134,8 @@ def check_executable(task: Task, file: File) -> None:
 
 
 def load(task: Task, file: File, name: bytes, argv: list[bytes], env: list[bytes]) -> Program:
-    """Find out what ``file`` (a reference is taken over) is, through scripts and interpreters, and check it."""
+    """Find out what ``file`` (a reference is taken over) is, through scripts and interpreters, and check
+    it."""
     from runsc.kernel.vfs.operations import open_file
 
     try:
@@ -175,7 +200,8 @@ class Layout:
 
 
 def map_image(mm: MemoryManager, image: Image, bias: int) -> tuple[int, int]:
-    """Map the segments at their addresses plus ``bias``. The end of the data, page-rounded and exact (for brk)."""
+    """Map the segments at their addresses plus ``bias``. The end of the data, page-rounded and exact (for
+    brk)."""
     end_of_bss = 0
     for segment in image.segments:
         map_segment(mm, image.file, segment, bias)
@@ -200,7 +226,8 @@ def map_segment(mm: MemoryManager, file: File, segment: Segment, bias: int) -> N
 
 
 def start(task: Task, mm: MemoryManager, program: Program, cred: Credentials, secure: bool) -> list[int]:
-    """Map the program into the empty ``mm``, build the stack; the registers to start with (create_elf_tables).
+    """Map the program into the empty ``mm``, build the stack; the registers to start with
+    (create_elf_tables).
 
     Raises LinuxError or OSError: the process can't go back and is killed.
     """
@@ -259,8 +286,16 @@ def start(task: Task, mm: MemoryManager, program: Program, cred: Credentials, se
 
 
 def build_stack(
-    task: Task, mm: MemoryManager, program: Program, top: int, base: int, entry: int, bias: int, cred: Credentials, secure: bool,
-) -> int:  # fmt: skip
+    task: Task,
+    mm: MemoryManager,
+    program: Program,
+    top: int,
+    base: int,
+    entry: int,
+    bias: int,
+    cred: Credentials,
+    secure: bool,
+) -> int:
     """Strings, auxiliary vector, environment, arguments, count: the initial stack. The stack pointer."""
     kernel = task.kernel
     image = program.image
@@ -283,12 +318,27 @@ def build_stack(
     if mm.space.vdso:
         pairs.append((AT_SYSINFO_EHDR, mm.space.vdso))
     pairs += [
-        (AT_MINSIGSTKSZ, minsigstksz), (AT_HWCAP, hwcap), (AT_PAGESZ, PAGE), (AT_CLKTCK, 100),
-        (AT_PHDR, image.phdr + bias if image.phdr else 0), (AT_PHENT, 56), (AT_PHNUM, image.phnum), (AT_BASE, base), (AT_FLAGS, 0),
-        (AT_ENTRY, image.entry + bias), (AT_UID, cred.uid), (AT_EUID, cred.euid), (AT_GID, cred.gid), (AT_EGID, cred.egid),
-        (AT_SECURE, int(secure)), (AT_RANDOM, random_at), (AT_HWCAP2, hwcap2), (AT_EXECFN, name_at), (AT_PLATFORM, platform_at),
+        (AT_MINSIGSTKSZ, minsigstksz),
+        (AT_HWCAP, hwcap),
+        (AT_PAGESZ, PAGE),
+        (AT_CLKTCK, 100),
+        (AT_PHDR, image.phdr + bias if image.phdr else 0),
+        (AT_PHENT, 56),
+        (AT_PHNUM, image.phnum),
+        (AT_BASE, base),
+        (AT_FLAGS, 0),
+        (AT_ENTRY, image.entry + bias),
+        (AT_UID, cred.uid),
+        (AT_EUID, cred.euid),
+        (AT_GID, cred.gid),
+        (AT_EGID, cred.egid),
+        (AT_SECURE, int(secure)),
+        (AT_RANDOM, random_at),
+        (AT_HWCAP2, hwcap2),
+        (AT_EXECFN, name_at),
+        (AT_PLATFORM, platform_at),
         (AT_NULL, 0),
-    ]  # fmt: skip
+    ]
     mm.auxv = b"".join(pack("<QQ", key, value) for key, value in pairs)
     words = [len(program.argv)]
     at = mm.arg_start
@@ -307,5 +357,3 @@ def build_stack(
     mm.copy_out(mm.arg_start, arg_block + env_block + program.name + b"\0")
     mm.stack_start = sp
     return sp
-
-

@@ -13,9 +13,19 @@ from typing import TYPE_CHECKING
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.mm.usercopy import UserCopy
 from runsc.kernel.mm.vma import (
-    MAP_GROWSDOWN, MAP_LOCKED, MAP_NORESERVE, MAP_POPULATE, MAP_PRIVATE, MAP_SHARED, PAGE, PROT_EXEC, PROT_READ, PROT_WRITE,
-    Vma, VmaList,
-)  # fmt: skip
+    MAP_GROWSDOWN,
+    MAP_LOCKED,
+    MAP_NORESERVE,
+    MAP_POPULATE,
+    MAP_PRIVATE,
+    MAP_SHARED,
+    PAGE,
+    PROT_EXEC,
+    PROT_READ,
+    PROT_WRITE,
+    Vma,
+    VmaList,
+)
 
 if TYPE_CHECKING:
     from runsc.kernel.vfs.file import File
@@ -49,10 +59,27 @@ class MemoryManager(UserCopy):
     """
 
     __slots__ = (
-        "arg_end", "arg_start", "auxv", "brk", "brk_start", "end_code", "end_data", "env_end", "env_start", "exe",
-        "locked_future", "mmap_base", "peak_pages", "released", "stack_start", "start_code", "start_data", "total_pages",
-        "users", "vmas",
-    )  # fmt: skip
+        "arg_end",
+        "arg_start",
+        "auxv",
+        "brk",
+        "brk_start",
+        "end_code",
+        "end_data",
+        "env_end",
+        "env_start",
+        "exe",
+        "locked_future",
+        "mmap_base",
+        "peak_pages",
+        "released",
+        "stack_start",
+        "start_code",
+        "start_data",
+        "total_pages",
+        "users",
+        "vmas",
+    )
 
     def __init__(self, space: AddressSpace) -> None:
         self.space = space
@@ -116,9 +143,22 @@ class MemoryManager(UserCopy):
         new.users = 1
         new.released = False
         for name in (
-            "start_code", "end_code", "start_data", "end_data", "brk_start", "brk", "stack_start", "arg_start", "arg_end",
-            "env_start", "env_end", "auxv", "mmap_base", "total_pages", "peak_pages",
-        ):  # fmt: skip
+            "start_code",
+            "end_code",
+            "start_data",
+            "end_data",
+            "brk_start",
+            "brk",
+            "stack_start",
+            "arg_start",
+            "arg_end",
+            "env_start",
+            "env_end",
+            "auxv",
+            "mmap_base",
+            "total_pages",
+            "peak_pages",
+        ):
             setattr(new, name, getattr(self, name))
         new.locked_future = False
         new.exe = self.exe.get() if self.exe is not None else None
@@ -171,12 +211,17 @@ class MemoryManager(UserCopy):
             raise LinuxError(ENOMEM)
 
     def place(self, hint: int, length: int, low_32: bool = False) -> int:
-        """Where a mapping of ``length`` goes: at the hint if that is free, else at the highest free place below
+        """Where a mapping of ``length`` goes: at the hint if that is free, else at the highest free place
+        below
         ``mmap_base``, else the lowest above; raises ENOMEM."""
         space = self.space
         if hint:
             hint &= ~(PAGE - 1)
-            if hint >= space.min_address and hint + length <= space.task_size and not self.vmas.overlapping(hint, hint + length):
+            if (
+                hint >= space.min_address
+                and hint + length <= space.task_size
+                and not self.vmas.overlapping(hint, hint + length)
+            ):
                 below = self.vmas.first_after(hint + length)
                 if below is None or not below.grows_down or hint + length + STACK_GUARD <= below.start:
                     return hint
@@ -191,8 +236,16 @@ class MemoryManager(UserCopy):
         return found
 
     def map(
-        self, addr: int, length: int, prot: int, flags: int, file: File | None, offset: int, name: str = "", grows_down: bool = False,
-    ) -> int:  # fmt: skip
+        self,
+        addr: int,
+        length: int,
+        prot: int,
+        flags: int,
+        file: File | None,
+        offset: int,
+        name: str = "",
+        grows_down: bool = False,
+    ) -> int:
         """Map ``[addr, addr + length)`` (page-aligned, checked), replacing what is there.
 
         ``file`` None: anonymous, private memory. The address."""
@@ -210,7 +263,9 @@ class MemoryManager(UserCopy):
         for vma in self.vmas.remove(addr, end):
             self.total_pages -= (vma.end - vma.start) // PAGE
             vma.release()
-        vma = Vma(addr, end, prot & 7, shared, file, offset if file is not None else 0, name, grows_down=grows_down)
+        vma = Vma(
+            addr, end, prot & 7, shared, file, offset if file is not None else 0, name, grows_down=grows_down
+        )
         vma.locked = bool(flags & MAP_LOCKED) or self.locked_future
         self.vmas.insert(vma)
         self.total_pages += length // PAGE
@@ -224,7 +279,12 @@ class MemoryManager(UserCopy):
         if not touched:
             return
         self.check_fixed(addr, end)
-        if len(touched) == 1 and touched[0].start < addr and touched[0].end > end and len(self.vmas) >= MAX_MAP_COUNT:
+        if (
+            len(touched) == 1
+            and touched[0].start < addr
+            and touched[0].end > end
+            and len(self.vmas) >= MAX_MAP_COUNT
+        ):
             raise LinuxError(ENOMEM)
         self.space.unmap(addr, length)
         for vma in self.vmas.remove(addr, end):
@@ -232,7 +292,8 @@ class MemoryManager(UserCopy):
             vma.release()
 
     def protect(self, addr: int, length: int, prot: int) -> None:
-        """mprotect(2) of a checked range; raises ENOMEM for a hole (what lies before it is changed), EACCES for
+        """mprotect(2) of a checked range; raises ENOMEM for a hole (what lies before it is changed),
+        EACCES for
         a shared mapping of a file that isn't open for writing."""
         end = addr + length
         self.check_fixed(addr, end)
@@ -314,7 +375,11 @@ class MemoryManager(UserCopy):
             if new_len < old_len:
                 self.unmap(old + new_len, old_len - new_len)
                 return old
-            if old + old_len == vma.end and not self.vmas.overlapping(vma.end, old + new_len) and old + new_len <= self.space.task_size:
+            if (
+                old + old_len == vma.end
+                and not self.vmas.overlapping(vma.end, old + new_len)
+                and old + new_len <= self.space.task_size
+            ):
                 self.check_limits((new_len - old_len) // PAGE, limit_as)
                 self.space.move(old, old_len, old, new_len)
                 self.total_pages += (new_len - old_len) // PAGE
@@ -386,5 +451,3 @@ def check_mmap_file(file: File, prot: int, flags: int, private: bool) -> None:
         raise LinuxError(EINVAL)
     if file.inode.is_dir():
         raise LinuxError(ENODEV)
-
-

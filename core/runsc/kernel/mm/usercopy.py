@@ -67,7 +67,8 @@ class UserCopy:
         ``limit`` bytes."""
         parts = []
         got = 0
-        # The first look takes what lies on the same page, which can't fault half-way and is nearly always all.
+        # The first look takes what lies on the same page, which can't fault half-way and is nearly always
+        # all.
         step = min(limit, 4096 - (addr & 4095), 256)
         while True:
             data = self.space.read(addr + got, step)
@@ -122,7 +123,8 @@ class UserCopy:
         return entries
 
     def gather(self, entries: list[tuple[int, int]]) -> bytes:
-        """What the entries of an iovec point to, joined; short where memory ends, EFAULT if that is at once."""
+        """What the entries of an iovec point to, joined; short where memory ends, EFAULT if that is at
+        once."""
         parts = []
         for base, length in entries:
             if not length:

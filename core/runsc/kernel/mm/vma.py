@@ -44,19 +44,39 @@ class Vma:
 
     ``prot``: PROT_*; ``shared``: MAP_SHARED; ``file``: the open file that is mapped (a reference is held),
     or None; ``offset``: of ``start`` in it, bytes; ``name``: what /proc/PID/maps shows of an area without a
-    file (``[heap]``, ``[stack]``, ``[vdso]``); ``fixed``: an area of the platform's, not to be changed by the guest;
-    ``grows_down``: a stack; ``locked``: mlock(2); ``dontfork``: MADV_DONTFORK; ``wipeonfork``: MADV_WIPEONFORK.
+    file (``[heap]``, ``[stack]``, ``[vdso]``); ``fixed``: an area of the platform's, not to be changed by
+    the guest;
+    ``grows_down``: a stack; ``locked``: mlock(2); ``dontfork``: MADV_DONTFORK; ``wipeonfork``:
+    MADV_WIPEONFORK.
     """
 
     __slots__ = (
-        "dontfork", "end", "file", "fixed", "grows_down", "locked", "name", "offset", "prot", "shared", "start",
+        "dontfork",
+        "end",
+        "file",
+        "fixed",
+        "grows_down",
+        "locked",
+        "name",
+        "offset",
+        "prot",
+        "shared",
+        "start",
         "wipeonfork",
-    )  # fmt: skip
+    )
 
     def __init__(
-        self, start: int, end: int, prot: int, shared: bool = False, file: File | None = None, offset: int = 0,
-        name: str = "", fixed: bool = False, grows_down: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        start: int,
+        end: int,
+        prot: int,
+        shared: bool = False,
+        file: File | None = None,
+        offset: int = 0,
+        name: str = "",
+        fixed: bool = False,
+        grows_down: bool = False,
+    ) -> None:
         self.start = start
         self.end = end
         self.prot = prot
@@ -75,9 +95,16 @@ class Vma:
     def copy(self, start: int, end: int) -> Vma:
         """The part ``[start, end)`` as an area of its own."""
         new = Vma(
-            start, end, self.prot, self.shared, self.file, self.offset + (start - self.start) if self.file else 0,
-            self.name, self.fixed, self.grows_down,
-        )  # fmt: skip
+            start,
+            end,
+            self.prot,
+            self.shared,
+            self.file,
+            self.offset + (start - self.start) if self.file else 0,
+            self.name,
+            self.fixed,
+            self.grows_down,
+        )
         new.locked = self.locked
         new.dontfork = self.dontfork
         new.wipeonfork = self.wipeonfork
@@ -209,7 +236,8 @@ class VmaList:
         return taken
 
     def rejoin(self, start: int, end: int) -> None:
-        """Merge areas in and around ``[start, end)`` that continue each other (after a change of protection)."""
+        """Merge areas in and around ``[start, end)`` that continue each other (after a change of
+        protection)."""
         for vma in [*self.overlapping(max(start - 1, 0), end + 1)]:
             index = bisect_right(self.starts, vma.start) - 1
             if index < 0 or self.areas[index] is not vma or index == 0:

@@ -9,13 +9,41 @@ from runsc.kernel.errors import LinuxError
 from runsc.kernel.mm.mm import check_mmap_file, page_up
 from runsc.kernel.mm.shmem import SharedMemory
 from runsc.kernel.mm.vma import (
-    MAP_32BIT, MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_GROWSDOWN, MAP_HUGETLB, MAP_LOCKED, MAP_PRIVATE, MAP_SHARED,
-    MAP_SHARED_VALIDATE, MAP_SYNC, MAP_TYPE, PAGE, PROT_EXEC, PROT_GROWSDOWN, PROT_GROWSUP, PROT_READ, PROT_WRITE,
-)  # fmt: skip
+    MAP_32BIT,
+    MAP_ANONYMOUS,
+    MAP_FIXED,
+    MAP_FIXED_NOREPLACE,
+    MAP_GROWSDOWN,
+    MAP_HUGETLB,
+    MAP_LOCKED,
+    MAP_PRIVATE,
+    MAP_SHARED,
+    MAP_SHARED_VALIDATE,
+    MAP_SYNC,
+    MAP_TYPE,
+    PAGE,
+    PROT_EXEC,
+    PROT_GROWSDOWN,
+    PROT_GROWSUP,
+    PROT_READ,
+    PROT_WRITE,
+)
 from runsc.kernel.syscalls.decl import (
-    PARTIAL, Advice, Fd, Int, MapFlags, MremapFlags, Off, OutBuf, Prot, Ptr, Size, ULong, syscall,
-)  # fmt: skip
-from runsc.kernel.thread_group import RLIMIT_AS, RLIMIT_DATA, RLIMIT_MEMLOCK, RLIM_INFINITY
+    PARTIAL,
+    Advice,
+    Fd,
+    Int,
+    MapFlags,
+    MremapFlags,
+    Off,
+    OutBuf,
+    Prot,
+    Ptr,
+    Size,
+    ULong,
+    syscall,
+)
+from runsc.kernel.thread_group import RLIM_INFINITY, RLIMIT_AS, RLIMIT_DATA, RLIMIT_MEMLOCK
 
 if TYPE_CHECKING:
     from runsc.kernel.task import Task
@@ -35,7 +63,22 @@ _MADV_POPULATE_READ = 22
 _MADV_POPULATE_WRITE = 23
 _MADV_COLLAPSE = 25
 #: Advice that changes nothing a program can see: accepted, not passed on.
-_HINTS = frozenset((_MADV_NORMAL, _MADV_RANDOM, _MADV_SEQUENTIAL, 12, 13, 14, 15, 16, 17, _MADV_COLD, _MADV_PAGEOUT, _MADV_COLLAPSE))
+_HINTS = frozenset(
+    (
+        _MADV_NORMAL,
+        _MADV_RANDOM,
+        _MADV_SEQUENTIAL,
+        12,
+        13,
+        14,
+        15,
+        16,
+        17,
+        _MADV_COLD,
+        _MADV_PAGEOUT,
+        _MADV_COLLAPSE,
+    )
+)
 
 
 @syscall(9)
@@ -54,7 +97,7 @@ def mmap(task: Task, addr: Ptr, length: Size, prot: Prot, flags: MapFlags, fd: F
     kind = flags & MAP_TYPE
     if kind not in (MAP_PRIVATE, MAP_SHARED, MAP_SHARED_VALIDATE):
         raise LinuxError(EINVAL)
-    if kind == MAP_SHARED_VALIDATE and flags & ~_KNOWN_FLAGS or flags & MAP_SYNC:
+    if (kind == MAP_SHARED_VALIDATE and flags & ~_KNOWN_FLAGS) or flags & MAP_SYNC:
         raise LinuxError(95)
     if offset < 0 or offset + rounded > 0x7FFFFFFFFFFFFFFF:
         raise LinuxError(EOVERFLOW if file is not None else EINVAL)
@@ -90,9 +133,14 @@ def mmap(task: Task, addr: Ptr, length: Size, prot: Prot, flags: MapFlags, fd: F
         finally:
             memory.put()
     return mm.map(
-        addr, rounded, prot, (MAP_SHARED if shared else MAP_PRIVATE) | flags & ~MAP_TYPE, file, offset,
+        addr,
+        rounded,
+        prot,
+        (MAP_SHARED if shared else MAP_PRIVATE) | flags & ~MAP_TYPE,
+        file,
+        offset,
         grows_down=bool(flags & MAP_GROWSDOWN),
-    )  # fmt: skip
+    )
 
 
 @syscall(11)
@@ -144,9 +192,17 @@ def mremap(task: Task, old: Ptr, old_size: Size, new_size: Size, flags: MremapFl
 def madvise(task: Task, addr: Ptr, length: Size, advice: Advice) -> int:
     mm = task.mm
     known = advice in _HINTS or advice in (
-        _MADV_WILLNEED, _MADV_DONTNEED, _MADV_FREE, _MADV_REMOVE, _MADV_DONTFORK, _MADV_DOFORK, _MADV_WIPEONFORK, _MADV_KEEPONFORK,
-        _MADV_POPULATE_READ, _MADV_POPULATE_WRITE,
-    )  # fmt: skip
+        _MADV_WILLNEED,
+        _MADV_DONTNEED,
+        _MADV_FREE,
+        _MADV_REMOVE,
+        _MADV_DONTFORK,
+        _MADV_DOFORK,
+        _MADV_WIPEONFORK,
+        _MADV_KEEPONFORK,
+        _MADV_POPULATE_READ,
+        _MADV_POPULATE_WRITE,
+    )
     if not known or addr & (PAGE - 1):
         raise LinuxError(EINVAL)
     rounded = page_up(length)
@@ -204,7 +260,11 @@ def mincore(task: Task, addr: Ptr, length: Size, vec: OutBuf) -> int:
     if addr & (PAGE - 1):
         raise LinuxError(EINVAL)
     rounded = page_up(length)
-    if addr + length > mm.space.task_size or (length and not rounded) or not mm.vmas.covered(addr, addr + rounded):
+    if (
+        addr + length > mm.space.task_size
+        or (length and not rounded)
+        or not mm.vmas.covered(addr, addr + rounded)
+    ):
         raise LinuxError(ENOMEM)
     done = 0
     while done < rounded:
@@ -304,5 +364,3 @@ def remap_file_pages(task: Task, start: Ptr, size: Size, prot: Prot, pgoff: ULon
         raise LinuxError(EINVAL)
     task.mm.map(start, size, vma.prot, MAP_SHARED, vma.file, pgoff * PAGE)
     return 0
-
-

@@ -11,14 +11,39 @@ from runsc.abi.signal import CLD_CONTINUED, CLD_STOPPED, SIGCHLD, SIGCONT, SIGIN
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.exit import child_status, exit_group, exit_task, reap
 from runsc.kernel.fork import (
-    CLONE_DETACHED, CLONE_INTO_CGROUP, CLONE_PARENT_SETTID, CLONE_PIDFD, CLONE_THREAD, CLONE_VFORK, CLONE_VM,
-    CSIGNAL, CloneArgs, clone, fork_args,
-)  # fmt: skip
+    CLONE_DETACHED,
+    CLONE_INTO_CGROUP,
+    CLONE_PARENT_SETTID,
+    CLONE_PIDFD,
+    CLONE_THREAD,
+    CLONE_VFORK,
+    CLONE_VM,
+    CSIGNAL,
+    CloneArgs,
+    clone,
+    fork_args,
+)
 from runsc.kernel.siginfo import SigInfo
 from runsc.kernel.syscalls.decl import (
-    GONE, PARTIAL, REGISTERS_SET, AtFlags, CloneFlags, DirFd, IdType, Int, OutInt, OutRusage, OutSiginfo, PathStr, Pid, Ptr, Size,
-    StringList, WaitOptions, syscall,
-)  # fmt: skip
+    GONE,
+    PARTIAL,
+    REGISTERS_SET,
+    AtFlags,
+    CloneFlags,
+    DirFd,
+    IdType,
+    Int,
+    OutInt,
+    OutRusage,
+    OutSiginfo,
+    PathStr,
+    Pid,
+    Ptr,
+    Size,
+    StringList,
+    WaitOptions,
+    syscall,
+)
 from runsc.kernel.thread_group import ProcessGroup, Session
 
 if TYPE_CHECKING:
@@ -154,7 +179,9 @@ def vfork(task: Task) -> Result:
 
 
 @syscall(56, PARTIAL, "no new namespaces, CLONE_PIDFD or CLONE_PTRACE")
-def clone_(task: Task, flags: CloneFlags, stack: Ptr, parent_tid: OutInt, child_tid: OutInt, tls: Ptr) -> Result:
+def clone_(
+    task: Task, flags: CloneFlags, stack: Ptr, parent_tid: OutInt, child_tid: OutInt, tls: Ptr
+) -> Result:
     flags &= 0xFFFFFFFF
     signal = flags & CSIGNAL
     flags &= ~CSIGNAL
@@ -175,7 +202,19 @@ def clone3(task: Task, args: Ptr, size: Size) -> Result:
     if any(data[88:]):
         raise LinuxError(7)
     values = _CLONE_ARGS.unpack(data[:88].ljust(88, b"\0"))
-    flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, _cgroup = values
+    (
+        flags,
+        pidfd,
+        child_tid,
+        parent_tid,
+        exit_signal,
+        stack,
+        stack_size,
+        tls,
+        set_tid,
+        set_tid_size,
+        _cgroup,
+    ) = values
     if flags & (CSIGNAL | CLONE_DETACHED) & ~0x80 or flags >> 34 or exit_signal > 64:
         raise LinuxError(EINVAL)
     if flags & CLONE_INTO_CGROUP or set_tid or set_tid_size:
@@ -199,7 +238,9 @@ def execve(task: Task, path: PathStr, argv: StringList, envp: StringList) -> Res
 
 
 @syscall(322)
-def execveat(task: Task, dirfd: DirFd, path: PathStr, argv: StringList, envp: StringList, flags: AtFlags) -> Result:
+def execveat(
+    task: Task, dirfd: DirFd, path: PathStr, argv: StringList, envp: StringList, flags: AtFlags
+) -> Result:
     from runsc.kernel.vfs.operations import open_file, open_inode
 
     if flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW):
@@ -233,7 +274,8 @@ def do_exec(task: Task, file: File, name: bytes, argv: int, envp: int) -> int:
 
 
 def exec_program(task: Task, file: File, name: bytes, argv: list[bytes], env: list[bytes]) -> int:
-    """Replace the program of ``task``. REGISTERS_SET, or GONE if it failed too late and the process was killed."""
+    """Replace the program of ``task``. REGISTERS_SET, or GONE if it failed too late and the process was
+    killed."""
     from runsc.kernel.mm.exec import load, start
     from runsc.kernel.mm.mm import MemoryManager
 
@@ -333,7 +375,7 @@ def _exec_caps(task: Task) -> int:
 
 
 @syscall(60)
-def exit(task: Task, status: Int) -> int:
+def exit_(task: Task, status: Int) -> int:
     group = task.group
     if len(group.tasks) == 1:
         exit_group(task, (status & 0xFF) << 8)
@@ -382,7 +424,11 @@ class Waited:
         self.value = value
         self.status = status
         user, system = child.cpu_time_ns() if not child.zombie else (child.cpu_ns, child.sys_ns)
-        self.rusage = (user + child.child_cpu_ns, system + child.child_sys_ns, max(child.maxrss, child.child_maxrss))
+        self.rusage = (
+            user + child.child_cpu_ns,
+            system + child.child_sys_ns,
+            max(child.maxrss, child.child_maxrss),
+        )
 
 
 def look(task: Task, selection: Selection) -> Waited | None:
@@ -443,7 +489,9 @@ class Store:
         if self.status:
             task.mm.copy_out(self.status, waited.status.to_bytes(4, "little"))
         if self.info:
-            info = SigInfo(SIGCHLD, waited.code, pid=child.tgid, uid=child.leader.cred.uid, status=waited.value)
+            info = SigInfo(
+                SIGCHLD, waited.code, pid=child.tgid, uid=child.leader.cred.uid, status=waited.value
+            )
             task.mm.copy_out(self.info, info.pack()[:SIGINFO_SIZE])
         return child.tgid
 
@@ -454,9 +502,13 @@ _RUSAGE = Struct("<18q")
 def pack_rusage(user_ns: int, system_ns: int, maxrss: int) -> bytes:
     """struct rusage; ``maxrss`` in bytes."""
     return _RUSAGE.pack(
-        user_ns // 1_000_000_000, user_ns % 1_000_000_000 // 1000, system_ns // 1_000_000_000, system_ns % 1_000_000_000 // 1000,
-        maxrss // 1024, *([0] * 13),
-    )  # fmt: skip
+        user_ns // 1_000_000_000,
+        user_ns % 1_000_000_000 // 1000,
+        system_ns // 1_000_000_000,
+        system_ns % 1_000_000_000 // 1000,
+        maxrss // 1024,
+        *([0] * 13),
+    )
 
 
 @syscall(61)
@@ -489,7 +541,9 @@ async def _waitid_later(task: Task, selection: Selection, store: Store) -> int:
 
 
 @syscall(247, PARTIAL, "no P_PIDFD")
-def waitid(task: Task, kind: IdType, ident: Pid, info: OutSiginfo, options: WaitOptions, rusage: OutRusage) -> Result:
+def waitid(
+    task: Task, kind: IdType, ident: Pid, info: OutSiginfo, options: WaitOptions, rusage: OutRusage
+) -> Result:
     options &= 0xFFFFFFFF
     if options & ~(WNOHANG | WNOWAIT | WEXITED | WUNTRACED | WCONTINUED | WNOTHREAD | WCLONE | WALL):
         raise LinuxError(EINVAL)
@@ -515,5 +569,3 @@ def waitid(task: Task, kind: IdType, ident: Pid, info: OutSiginfo, options: Wait
             task.mm.copy_out(info, _SIGINFO_CHILD.pack(0, 0, 0, 0, 0, 0))
         return 0
     return _waitid_later(task, selection, store)
-
-

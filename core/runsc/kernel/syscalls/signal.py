@@ -9,18 +9,52 @@ from typing import TYPE_CHECKING
 
 from runsc.abi.registers import RSP
 from runsc.abi.signal import (
-    MINSIGSTKSZ, NSIG, SA_EXPOSE_TAGBITS, SA_UNSUPPORTED, SI_KERNEL, SI_TKILL, SI_USER, SIG_BLOCK, SIG_DFL, SIG_IGN,
-    SIG_SETMASK, SIG_UNBLOCK, SIGACTION, SIGCONT, SIGINFO_HEAD, SIGINFO_SIZE, SIGKILL, SIGSEGV, SIGSTOP, SS_AUTODISARM, SS_DISABLE,
-    SS_ONSTACK, STACK_T, UNBLOCKABLE, bit,
-)  # fmt: skip
+    MINSIGSTKSZ,
+    NSIG,
+    SA_EXPOSE_TAGBITS,
+    SA_UNSUPPORTED,
+    SI_KERNEL,
+    SI_TKILL,
+    SI_USER,
+    SIG_BLOCK,
+    SIG_DFL,
+    SIG_IGN,
+    SIG_SETMASK,
+    SIG_UNBLOCK,
+    SIGACTION,
+    SIGCONT,
+    SIGINFO_HEAD,
+    SIGINFO_SIZE,
+    SIGKILL,
+    SIGSEGV,
+    SIGSTOP,
+    SS_AUTODISARM,
+    SS_DISABLE,
+    SS_ONSTACK,
+    STACK_T,
+    UNBLOCKABLE,
+    bit,
+)
 from runsc.kernel import sigframe
 from runsc.kernel.credentials import CAP_KILL
 from runsc.kernel.errors import LinuxError, Restart
 from runsc.kernel.siginfo import SigInfo
 from runsc.kernel.signal import Action, dequeue, force, is_ignored, recalculate, send, set_blocked
 from runsc.kernel.syscalls.decl import (
-    REGISTERS_SET, InSigaction, InSigset, InTimespec, OutSigaction, OutSiginfo, OutSigset, Pid, Ptr, SigHow, Signal, Size, syscall,
-)  # fmt: skip
+    REGISTERS_SET,
+    InSigaction,
+    InSigset,
+    InTimespec,
+    OutSigaction,
+    OutSiginfo,
+    OutSigset,
+    Pid,
+    Ptr,
+    SigHow,
+    Signal,
+    Size,
+    syscall,
+)
 from runsc.kernel.task import WORK_RESTORE_MASK
 from runsc.kernel.wait import WaitQueue
 
@@ -170,7 +204,10 @@ def kill(task: Task, pid: Pid, signo: Signal) -> int:
         if not may_signal(task, target, signo):
             raise LinuxError(EPERM)
         if signo:
-            send(target.group.leader if target.group.leader in target.group.tasks else target, _from(task, signo, SI_USER))
+            send(
+                target.group.leader if target.group.leader in target.group.tasks else target,
+                _from(task, signo, SI_USER),
+            )
         return 0
     if pid == -0x80000000:
         raise LinuxError(ESRCH)
@@ -301,7 +338,8 @@ def rt_sigtimedwait(task: Task, these: InSigset, info: OutSiginfo, timeout: InTi
 
 
 async def _sigtimedwait(task: Task, wanted: int, info: int, deadline: int | None) -> int:
-    """Wait with the signals that are waited for unblocked, so that they are not thought ignored (do_sigtimedwait)."""
+    """Wait with the signals that are waited for unblocked, so that they are not thought ignored
+    (do_sigtimedwait)."""
     from runsc.kernel.errors import Interrupted
 
     before = task.blocked
@@ -338,5 +376,3 @@ def restart_syscall(task: Task) -> Result:
         raise LinuxError(EINTR)
     result: Result = resume(task)
     return result
-
-

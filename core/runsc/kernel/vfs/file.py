@@ -28,7 +28,8 @@ class File:
     """An open file description.
 
     ``path``: where it was opened (None for what has no place in the tree, such as an epoll);
-    ``flags``: O_* status flags and access mode; ``pos``: the file offset; ``refs``: descriptors (and messages in
+    ``flags``: O_* status flags and access mode; ``pos``: the file offset; ``refs``: descriptors (and
+    messages in
     flight) that point here; ``release`` runs when it falls to nothing. ``owner``, ``owner_signal``:
     F_SETOWN, F_SETSIG. ``epoll_items``: the epolls that watch it, or None.
 
@@ -76,7 +77,8 @@ class File:
         """The last reference is gone."""
 
     def flush(self, task: Task) -> None:
-        """A descriptor of ``task``'s that pointed here was closed (POSIX locks go; close(2)'s errors come from here)."""
+        """A descriptor of ``task``'s that pointed here was closed (POSIX locks go; close(2)'s errors come
+        from here)."""
 
     # -- access -------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ Times are nanoseconds since the epoch.
 
 from __future__ import annotations
 
-from errno import EINVAL, EISDIR, ENODEV, ENODATA, ENOTDIR, ENXIO, EOPNOTSUPP, EPERM
+from errno import EINVAL, EISDIR, ENODATA, ENODEV, ENOTDIR, ENXIO, EOPNOTSUPP, EPERM
 from stat import S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_IFSOCK
 from time import time_ns
 from typing import TYPE_CHECKING, Any
@@ -31,14 +31,39 @@ class Stat:
     """What stat(2) tells. ``blocks`` counts 512 bytes; ``dev`` and ``rdev`` are in makedev(3) form."""
 
     __slots__ = (
-        "atime", "blksize", "blocks", "btime", "ctime", "dev", "gid", "ino", "mode", "mtime", "nlink", "rdev", "size",
+        "atime",
+        "blksize",
+        "blocks",
+        "btime",
+        "ctime",
+        "dev",
+        "gid",
+        "ino",
+        "mode",
+        "mtime",
+        "nlink",
+        "rdev",
+        "size",
         "uid",
-    )  # fmt: skip
+    )
 
     def __init__(
-        self, dev: int, ino: int, mode: int, nlink: int, uid: int, gid: int, rdev: int, size: int, blksize: int,
-        blocks: int, atime: int, mtime: int, ctime: int, btime: int = 0,
-    ) -> None:  # fmt: skip
+        self,
+        dev: int,
+        ino: int,
+        mode: int,
+        nlink: int,
+        uid: int,
+        gid: int,
+        rdev: int,
+        size: int,
+        blksize: int,
+        blocks: int,
+        atime: int,
+        mtime: int,
+        ctime: int,
+        btime: int = 0,
+    ) -> None:
         self.dev = dev
         self.ino = ino
         self.mode = mode
@@ -61,9 +86,17 @@ class StatFs:
     __slots__ = ("bavail", "bfree", "blocks", "bsize", "ffree", "files", "flags", "namelen", "type")
 
     def __init__(
-        self, type: int, bsize: int = 4096, blocks: int = 0, bfree: int = 0, bavail: int = 0, files: int = 0,
-        ffree: int = 0, namelen: int = 255, flags: int = 0,
-    ) -> None:  # fmt: skip
+        self,
+        type: int,  # noqa: A002 - its name in statfs(2)
+        bsize: int = 4096,
+        blocks: int = 0,
+        bfree: int = 0,
+        bavail: int = 0,
+        files: int = 0,
+        ffree: int = 0,
+        namelen: int = 255,
+        flags: int = 0,
+    ) -> None:
         self.type = type
         self.bsize = bsize
         self.blocks = blocks
@@ -120,9 +153,14 @@ class SetAttr:
     __slots__ = ("atime", "gid", "mode", "mtime", "size", "uid")
 
     def __init__(
-        self, mode: int | None = None, uid: int | None = None, gid: int | None = None, size: int | None = None,
-        atime: int | None = None, mtime: int | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        mode: int | None = None,
+        uid: int | None = None,
+        gid: int | None = None,
+        size: int | None = None,
+        atime: int | None = None,
+        mtime: int | None = None,
+    ) -> None:
         self.mode = mode
         self.uid = uid
         self.gid = gid
@@ -136,7 +174,7 @@ class DirEntry:
 
     __slots__ = ("ino", "name", "type")
 
-    def __init__(self, name: bytes, ino: int, type: int) -> None:
+    def __init__(self, name: bytes, ino: int, type: int) -> None:  # noqa: A002 - Linux's own word
         self.name = name
         self.ino = ino
         self.type = type
@@ -153,11 +191,25 @@ class Inode:
     """
 
     __slots__ = (
-        "__weakref__", "atime", "btime", "ctime", "extra", "fs", "gid", "ino", "mode", "mtime", "nlink", "rdev", "size",
+        "__weakref__",
+        "atime",
+        "btime",
+        "ctime",
+        "extra",
+        "fs",
+        "gid",
+        "ino",
+        "mode",
+        "mtime",
+        "nlink",
+        "rdev",
+        "size",
         "uid",
-    )  # fmt: skip
+    )
 
-    def __init__(self, fs: FileSystem, ino: int, mode: int, uid: int = 0, gid: int = 0, rdev: int = 0) -> None:
+    def __init__(
+        self, fs: FileSystem, ino: int, mode: int, uid: int = 0, gid: int = 0, rdev: int = 0
+    ) -> None:
         self.fs = fs
         self.ino = ino
         self.mode = mode
@@ -195,9 +247,21 @@ class Inode:
         """The attributes, for stat(2)."""
         self.refresh()
         return Stat(
-            self.fs.dev, self.ino, self.mode, self.nlink, self.uid, self.gid, self.rdev, self.size, 4096,
-            (self.size + 511) // 512, self.atime, self.mtime, self.ctime, self.btime,
-        )  # fmt: skip
+            self.fs.dev,
+            self.ino,
+            self.mode,
+            self.nlink,
+            self.uid,
+            self.gid,
+            self.rdev,
+            self.size,
+            4096,
+            (self.size + 511) // 512,
+            self.atime,
+            self.mtime,
+            self.ctime,
+            self.btime,
+        )
 
     def setattr(self, attr: SetAttr) -> None:
         """Change attributes and set ctime. Size is changed only of regular files."""
@@ -253,7 +317,9 @@ class Inode:
         """Take away an empty directory; raises ENOTEMPTY."""
         raise LinuxError(EPERM)
 
-    def rename(self, name: bytes, inode: Inode, new_dir: Inode, new_name: bytes, target: Inode | None, flags: int) -> None:
+    def rename(
+        self, name: bytes, inode: Inode, new_dir: Inode, new_name: bytes, target: Inode | None, flags: int
+    ) -> None:
         """Move ``name`` to ``new_dir``/``new_name``, replacing ``target`` if it is there.
 
         The VFS has checked types (directory over directory), loops and that both are one file

@@ -53,7 +53,9 @@ def start_of(task: Task, dirfd: int, path: bytes) -> Path:
     return file.path
 
 
-def lookup(task: Task, dirfd: int, path: bytes, follow: bool = True, empty_ok: bool = False, resolve: int = 0) -> Path:
+def lookup(
+    task: Task, dirfd: int, path: bytes, follow: bool = True, empty_ok: bool = False, resolve: int = 0
+) -> Path:
     """The existing object ``path`` names.
 
     ``follow``: is a symbolic link in the last place followed? ``empty_ok``: AT_EMPTY_PATH. Raises ENOENT,
@@ -154,7 +156,7 @@ class Walker:
             else:
                 at = self.start
         names = [name for name in path.split(b"/") if name]
-        trailing = path.endswith(b"/") or path.endswith(b"/.")
+        trailing = path.endswith((b"/", b"/."))
         if not names:
             return Found(at, b"", True, True)
         for name in names[:-1]:
@@ -235,7 +237,7 @@ class Walker:
                     return Path(mount, dentry)
                 if self.resolve & RESOLVE_NO_XDEV:
                     raise LinuxError(EXDEV)
-                mount, dentry = mount.parent, mount.point
+                dentry, mount = mount.point, mount.parent
                 continue
             return self.task.fs.namespace.topmost(Path(mount, dentry.parent))
 
@@ -262,7 +264,7 @@ class Walker:
         while True:
             if found.special or found.trailing:
                 raise LinuxError(EISDIR)
-            dentry = child_of(self.task, found.parent, found.name)
+            dentry: Dentry = child_of(self.task, found.parent, found.name)
             inode = dentry.inode
             if inode is None or not inode.is_symlink():
                 return found.parent, dentry

@@ -59,7 +59,8 @@ class MountNamespace:
         return mount
 
     def detach(self, mount: Mount, lazy: bool = False) -> None:
-        """Take ``mount`` out of the tree; raises EBUSY if it is in use or others stand in it, unless ``lazy``."""
+        """Take ``mount`` out of the tree; raises EBUSY if it is in use or others stand in it, unless
+        ``lazy``."""
         if mount.parent is None or mount.point is None:
             raise LinuxError(EINVAL)
         if not lazy and (mount.children or mount.root.pins > 1 or self._in_use(mount.root)):

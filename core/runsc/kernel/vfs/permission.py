@@ -59,5 +59,9 @@ def owner_or_capable(inode: Inode, cred: Credentials) -> bool:
 def check_delete(directory: Inode, victim: Inode, cred: Credentials) -> None:
     """May a name of ``victim`` be taken out of ``directory``? (may_delete, the sticky bit)"""
     check(directory, cred, MAY_WRITE | MAY_EXEC)
-    if directory.mode & S_ISVTX and cred.fsuid not in (victim.uid, directory.uid) and not cred.capable(CAP_FOWNER):
+    if (
+        directory.mode & S_ISVTX
+        and cred.fsuid not in (victim.uid, directory.uid)
+        and not cred.capable(CAP_FOWNER)
+    ):
         raise LinuxError(EPERM)
