@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_PATH
 from runsc.kernel.errors import LinuxError
+from runsc.kernel.vfs.locks import release_process_locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,6 +70,8 @@ class FdTable:
         else:
             self.cloexec.discard(fd)
         if old is not None:
+            if old.inode.extra is not None:
+                release_process_locks(old, self)
             old.flush(task)
             old.put()
 
@@ -80,6 +83,8 @@ class FdTable:
         self.cloexec.discard(fd)
         if fd < self.next:
             self.next = fd
+        if file.inode.extra is not None:
+            release_process_locks(file, self)
         try:
             file.flush(task)
         finally:

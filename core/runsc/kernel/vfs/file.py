@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from runsc.abi.fcntl import O_ACCMODE, O_APPEND, O_NONBLOCK, O_PATH, O_RDONLY, O_RDWR, O_WRONLY
 from runsc.abi.poll import POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
 from runsc.kernel.errors import LinuxError
+from runsc.kernel.vfs.locks import release_file_locks
 
 if TYPE_CHECKING:
     from runsc.kernel.fs.epoll import EpollItem
@@ -69,6 +70,8 @@ class File:
             if self.epoll_items is not None:
                 for item in tuple(self.epoll_items):
                     item.remove()
+            if self.inode.extra is not None:
+                release_file_locks(self)
             if self.path is not None:
                 self.path.dentry.pins -= 1
             self.release()
@@ -77,8 +80,7 @@ class File:
         """The last reference is gone."""
 
     def flush(self, task: Task) -> None:
-        """A descriptor of ``task``'s that pointed here was closed (POSIX locks go; close(2)'s errors come
-        from here)."""
+        """A descriptor of ``task``'s that pointed here was closed: close(2)'s errors come from here."""
 
     # -- access -------------------------------------------------------------------------------
 
