@@ -22,6 +22,7 @@ from runsc.abi.time import (
     CLOCKFD,
     CPUCLOCK_CLOCK_MASK,
     CPUCLOCK_PERTHREAD_MASK,
+    CPUCLOCK_SCHED,
     CPUCLOCK_VIRT,
     KTIME_MAX,
     NSEC_PER_SEC,
@@ -61,6 +62,11 @@ class CpuClock:
         return 1 if self.task is not None else max(len(self.group.tasks), 1)
 
 
+def is_clock_fd(clock: int) -> bool:
+    """Does ``clock`` name a descriptor of a clock device (/dev/ptp0)? There is none of those."""
+    return clock < 0 and clock & (CPUCLOCK_CLOCK_MASK | CPUCLOCK_PERTHREAD_MASK) == CLOCKFD
+
+
 def cpu_clock(task: Task, clock: int) -> CpuClock | None:
     """The CPU-time clock that ``clock`` names, None if it names another kind; raises EINVAL for a process or
     thread that isn't there."""
@@ -71,8 +77,7 @@ def cpu_clock(task: Task, clock: int) -> CpuClock | None:
             return CpuClock(task.group, task, False)
         return None
     kind = clock & CPUCLOCK_CLOCK_MASK
-    if kind == CLOCKFD:
-        # A clock behind a descriptor (/dev/ptp0): there is none.
+    if kind > CPUCLOCK_SCHED:
         raise LinuxError(EINVAL)
     pid = ~(clock >> 3)
     other = task if pid == 0 else task.kernel.tasks.get(pid)

@@ -33,7 +33,8 @@ class TimerFd(File):
     """
 
     __slots__ = (
-        "base", "clock", "expired", "expires", "interval", "kernel", "queue", "settime_flags", "ticks", "timer",
+        "base", "clock", "expired", "expires", "interval", "kernel", "queue", "settime_flags", "ticks",
+        "timer",
     )  # fmt: skip
 
     def __init__(self, inode: Inode, flags: int, kernel: Kernel, clock: int) -> None:
