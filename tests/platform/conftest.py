@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import struct
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -113,9 +114,18 @@ class Guest:
         return thread
 
     def wait(self) -> Thread:
-        thread = self.platform.wait(-1, PATIENCE)
-        assert thread is not None, "no event"
+        """The next event; a wait may come back early without one."""
+        end = time.monotonic_ns() + PATIENCE
+        while (thread := self.platform.wait(-1, PATIENCE)) is None:
+            assert time.monotonic_ns() < end, "no event"
         return thread
+
+    def expect_nothing(self, ns: int) -> None:
+        """No event for so long."""
+        end = time.monotonic_ns() + ns
+        while (left := end - time.monotonic_ns()) > 0:
+            thread = self.platform.wait(-1, left)
+            assert thread is None, thread.event
 
     def expect_syscall(self, nr: int) -> Thread:
         thread = self.wait()

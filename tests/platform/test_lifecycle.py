@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from runsc.platform import API_VERSION
+from runsc.platform import API_VERSION, DEAD
 
 MS = 1_000_000
 
@@ -68,6 +68,23 @@ def test_ended_processes_are_reaped(guest, leftovers):
     while leftovers()[1] != before:
         assert guest.platform.wait(-1, MS) is None
         assert time.monotonic() < end
+
+
+def test_a_forked_process_that_ends_does_no_harm(new_platform, new_guest, asm):
+    """Its copy of the platform's objects is not the platform."""
+    platform = new_platform()
+    guest = new_guest(platform)
+    guest.run(asm.call(39))
+    pid = os.fork()
+    if pid == 0:
+        platform.close()
+        del guest, platform
+        os._exit(0)
+    os.waitpid(pid, 0)
+    guest.thread.complete(0)
+    assert guest.wait() is guest.thread
+    assert guest.thread.event != DEAD
+    platform.close()
 
 
 def test_two_platforms_at_a_time(new_platform, new_guest, asm):

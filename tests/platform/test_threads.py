@@ -145,7 +145,7 @@ def test_interrupt_of_a_computing_thread(guest, asm):
     guest.thread.interrupt()
     assert guest.wait().event == INTERRUPTED
     assert guest.reg("rbx") >= count
-    assert guest.platform.wait(-1, 5_000_000) is None
+    guest.expect_nothing(5_000_000)
 
 
 def test_interrupt_twice_is_once(guest, asm):
@@ -154,7 +154,7 @@ def test_interrupt_twice_is_once(guest, asm):
         guest.thread.interrupt()
     assert guest.wait().event == INTERRUPTED
     guest.thread.resume()
-    assert guest.platform.wait(-1, 20_000_000) is None
+    guest.expect_nothing(20_000_000)
 
 
 def test_interrupt_of_a_stopped_thread_does_nothing(guest, asm):
@@ -164,7 +164,7 @@ def test_interrupt_of_a_stopped_thread_does_nothing(guest, asm):
     assert guest.expect_syscall(39) is thread
     thread.interrupt()
     guest.start(asm.COUNT, thread)
-    assert guest.platform.wait(-1, 20_000_000) is None
+    guest.expect_nothing(20_000_000)
 
 
 def test_interrupt_races_with_system_calls(guest, asm):
@@ -250,7 +250,7 @@ def test_leader_ends_first(guest, asm):
     assert guest.space.read(0x300000, 1) == b""
     second.release()
     guest.space.release()
-    assert guest.platform.wait(-1, 10_000_000) is None
+    guest.expect_nothing(10_000_000)
 
 
 def test_space_outlives_its_last_thread(guest, asm):
@@ -260,7 +260,7 @@ def test_space_outlives_its_last_thread(guest, asm):
     guest.space.map(0x300000, PAGE, 3, ANON, -1, 0)
     guest.space.release()
     guest.space.release()
-    assert guest.platform.wait(-1, 10_000_000) is None
+    guest.expect_nothing(10_000_000)
 
 
 def test_space_outlives_its_last_running_thread(guest, asm):
@@ -269,7 +269,7 @@ def test_space_outlives_its_last_running_thread(guest, asm):
     guest.space.write(DATA, b"kept")
     guest.space.map(0x300000, PAGE, 3, ANON, -1, 0)
     assert guest.space.read(DATA, 4) == b"kept"
-    assert guest.platform.wait(-1, 10_000_000) is None
+    guest.expect_nothing(10_000_000)
     guest.space.release()
 
 
@@ -344,7 +344,7 @@ def test_released_after_a_death_nobody_was_told_of(guest, asm):
     assert_gone(guest)
     guest.thread.release()
     guest.space.release()
-    assert guest.platform.wait(-1, 10_000_000) is None
+    guest.expect_nothing(10_000_000)
 
 
 def test_signals_from_the_host_are_ignored(guest, asm):
@@ -369,7 +369,7 @@ def test_a_computing_thread_ignores_stop_signals(guest, asm):
     guest.start(asm.COUNT)
     for signo in (19, 20, 18, 15):
         os.kill(guest.thread.host_pid(), signo)
-    assert guest.platform.wait(-1, 20_000_000) is None
+    guest.expect_nothing(20_000_000)
     guest.thread.interrupt()
     assert guest.wait().event == INTERRUPTED
     first = guest.reg("rbx")
@@ -378,6 +378,28 @@ def test_a_computing_thread_ignores_stop_signals(guest, asm):
     guest.thread.interrupt()
     assert guest.wait().event == INTERRUPTED
     assert guest.reg("rbx") > first
+
+
+def test_interrupt_is_not_lost_to_an_ignored_signal(guest, asm):
+    guest.start(asm.COUNT)
+    pid = guest.thread.host_pid()
+    for _ in range(300):
+        os.kill(pid, 15)
+        guest.thread.interrupt()
+        os.kill(pid, 19)
+        assert guest.wait().event == INTERRUPTED
+        guest.thread.resume()
+
+
+def test_interrupt_is_not_lost_to_a_host_call(guest, asm):
+    guest.start(asm.COUNT)
+    for i in range(300):
+        guest.thread.interrupt()
+        guest.space.compare_exchange(DATA, i, i + 1)
+        assert guest.wait().event == INTERRUPTED
+        guest.thread.resume()
+        guest.space.compare_exchange(DATA, i, i)
+    assert guest.space.read(DATA, 2) == (300).to_bytes(2, "little")
 
 
 def test_many_processes(platform, new_guest, asm):

@@ -71,6 +71,7 @@ struct pe_space {
 };
 
 struct pe_engine {
+    pid_t owner; /* the process that made it */
     pid_t loop_tid;
     pid_t pgid;          /* process group of all stubs: keeps other children of ours apart */
     uint64_t stub;       /* address of the code page in every address space */
@@ -97,6 +98,7 @@ struct pe_engine {
 int pe_signals_open(struct pe_engine *e);
 void pe_signals_close(struct pe_engine *e);
 unsigned long pe_chld_count(void);
+void pe_drain(void); /* take a pending SIGCHLD and count it */
 /* Sleep until SIGCHLD, poll_fd (or -1), another signal, or the end of ns (-1: never).
  * 1: poll_fd is readable; 0: time is up; -EINTR: a signal. */
 int pe_sleep(int poll_fd, int64_t ns);
@@ -110,6 +112,7 @@ struct pe_space *pe_space_new(struct pe_engine *e, pid_t tgid);
 void pe_take_status(struct pe_engine *e, pid_t pid, int status);
 int pe_wait_stop(struct pe_engine *e, struct pe_thread *t, int *status);
 void pe_take_status_as(struct pe_engine *e, struct pe_thread *t, int status, int *resume);
+void pe_go_on(struct pe_thread *t);
 void pe_unqueue(struct pe_engine *e, struct pe_thread *t);
 void pe_enqueue(struct pe_engine *e, struct pe_thread *t);
 void pe_mark_stopped(struct pe_engine *e, struct pe_thread *t);

@@ -128,13 +128,8 @@ static struct picked pick(struct pe_engine *e, struct pe_space *s) {
 }
 
 static void unpick(struct picked p) {
-    if (!p.resume || p.t->state == PE_ST_DEAD)
-        return;
-    if (p.t->dirty) {
-        ptrace(PTRACE_SETREGS, p.t->tid, 0, &p.t->regs);
-        p.t->dirty = 0;
-    }
-    ptrace(PTRACE_SYSEMU, p.t->tid, 0, 0);
+    if (p.resume && p.t->state == PE_ST_RUNNING)
+        pe_go_on(p.t);
 }
 
 int64_t pe_space_call(struct pe_engine *e, struct pe_space *s, long nr, uint64_t a0, uint64_t a1,

@@ -43,6 +43,16 @@ static void on_chld(int signo, siginfo_t *info, void *context) {
 
 unsigned long pe_chld_count(void) { return __atomic_load_n(&chld_count, __ATOMIC_SEQ_CST); }
 
+void pe_drain(void) {
+    static const struct timespec now = {0, 0};
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    if (sigtimedwait(&set, NULL, &now) == SIGCHLD)
+        __atomic_add_fetch(&chld_count, 1, __ATOMIC_SEQ_CST);
+}
+
 int pe_signals_open(struct pe_engine *e) {
     sigset_t set;
     int slot = -1;

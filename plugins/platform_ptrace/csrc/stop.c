@@ -177,7 +177,16 @@ void pe_kill_space(struct pe_space *s) {
 
 /* ---- from status to event ---- */
 
-static void go_on(struct pe_thread *t) { ptrace(PTRACE_SYSEMU, t->tid, 0, 0); }
+/* Resume after a stop the kernel does not hear of. It has used up a pending PTRACE_INTERRUPT. */
+void pe_go_on(struct pe_thread *t) {
+    if (t->interrupted)
+        ptrace(PTRACE_INTERRUPT, t->tid, 0, 0);
+    if (t->dirty) {
+        ptrace(PTRACE_SETREGS, t->tid, 0, &t->regs);
+        t->dirty = 0;
+    }
+    ptrace(PTRACE_SYSEMU, t->tid, 0, 0);
+}
 
 /* The stop was made by a 64-bit `syscall` instruction. */
 static int is_syscall64(struct pe_thread *t) {
@@ -261,17 +270,13 @@ static int set_fault(struct pe_thread *t, int sig) {
 }
 
 /* The event of a stop; PE_NONE: nothing for the kernel, the thread goes on. */
-static int classify(struct pe_thread *t, int status) {
-    int sig = WSTOPSIG(status), asked = t->interrupted;
+static int event_of(struct pe_thread *t, int status) {
+    int sig = WSTOPSIG(status);
 
-    t->interrupted = 0; /* any stop ends a pending PTRACE_INTERRUPT, or makes it stale */
-    if (ptrace(PTRACE_GETREGS, t->tid, 0, &t->regs) < 0)
-        return -ESRCH;
-    t->dirty = 0;
     if (sig == SYSCALL_STOP)
         return set_syscall(t);
     if (status >> 16 != 0) {
-        if (status >> 16 != PTRACE_EVENT_STOP || sig != SIGTRAP || !asked)
+        if (status >> 16 != PTRACE_EVENT_STOP || sig != SIGTRAP || !t->interrupted)
             return PE_NONE;
         if (t->regs.orig_rax != (uint64_t)-1) {
             t->regs.orig_rax = (uint64_t)-1; /* no restart by the host */
@@ -282,6 +287,18 @@ static int classify(struct pe_thread *t, int status) {
     if (sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGILL || sig == SIGTRAP)
         return set_fault(t, sig);
     return PE_NONE;
+}
+
+static int classify(struct pe_thread *t, int status) {
+    int event;
+
+    if (ptrace(PTRACE_GETREGS, t->tid, 0, &t->regs) < 0)
+        return -ESRCH;
+    t->dirty = 0;
+    event = event_of(t, status);
+    if (event != PE_NONE)
+        t->interrupted = 0; /* done, or overtaken: what may still come of it is stale */
+    return event;
 }
 
 /* What waitpid returned for a thread that was meant to run. With `resume`, a thread that would go on
@@ -310,7 +327,7 @@ void pe_take_status_as(struct pe_engine *e, struct pe_thread *t, int status, int
     } else if (resume != NULL) {
         *resume = 1;
     } else {
-        go_on(t);
+        pe_go_on(t);
     }
 }
 
@@ -400,7 +417,6 @@ int64_t pe_wait(struct pe_engine *e, int poll_fd, int64_t timeout_ns) {
     if (e->turns % SCAN_TURNS == 0)
         scan_all(e);
     for (;;) {
-        unsigned long seen;
         int64_t left;
         int r;
 
@@ -410,14 +426,17 @@ int64_t pe_wait(struct pe_engine *e, int poll_fd, int64_t timeout_ns) {
             spun = 1;
             spin(e);
         }
-        if (e->queue == NULL && e->chld_scanned != pe_chld_count())
-            scan_all(e);
+        if (e->queue == NULL) {
+            /* A SIGCHLD that is pending may be of a stop taken long ago; one sent from here on is not. */
+            pe_drain();
+            if (e->chld_scanned != pe_chld_count())
+                scan_all(e);
+        }
         if (e->queue != NULL)
             return deliver(e);
         left = timeout_ns;
         if (timeout_ns > 0 && (left = end - pe_now()) < 0)
             left = 0;
-        seen = pe_chld_count();
         r = pe_sleep(poll_fd, left);
         if (r == 1)
             return 0;
@@ -426,8 +445,11 @@ int64_t pe_wait(struct pe_engine *e, int poll_fd, int64_t timeout_ns) {
             scan_all(e);
             return e->queue != NULL ? deliver(e) : 0;
         }
-        if (r == -EINTR && seen == pe_chld_count())
-            return 0; /* a signal to ourselves */
+        if (r == -EINTR) {
+            scan_all(e);
+            if (e->queue == NULL)
+                return 0; /* a signal to ourselves, perhaps */
+        }
     }
 }
 

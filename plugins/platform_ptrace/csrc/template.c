@@ -81,6 +81,7 @@ struct pe_engine *pe_open(int *err) {
     *err = -ENOMEM;
     if (e == NULL)
         return NULL;
+    e->owner = getpid();
     e->queue_tail = &e->queue;
     e->table_size = TABLE_SIZE;
     e->base_limit = TOP;
@@ -242,7 +243,8 @@ void pe_close(struct pe_engine *e) {
     struct pe_space *s;
     int status;
 
-    if (e->closed)
+    /* In a process forked from the owner the stubs are somebody else's. */
+    if (e->closed || e->owner != getpid())
         return;
     for (s = e->spaces; s != NULL; s = s->next)
         pe_space_release(e, s);

@@ -51,6 +51,7 @@ void pe_thread_resume(struct pe_engine *e, struct pe_thread *t) {
     if (t->state != PE_ST_STOPPED || t->released)
         return;
     if (t->dirty) {
+        t->regs.orig_rax = (uint64_t)-1; /* not in a call: the host has none to restart */
         if (ptrace(PTRACE_SETREGS, t->tid, 0, &t->regs) < 0 && errno != ESRCH)
             pe_kill_space(t->space); /* registers the host refuses in spite of all: its end is reported */
         t->dirty = 0;
@@ -66,9 +67,7 @@ void pe_thread_complete(struct pe_engine *e, struct pe_thread *t, int64_t result
     t->regs.rax = (uint64_t)result;
     if (result >= RESTART_FIRST && result <= RESTART_LAST)
         t->dirty = 1;
-    if (t->dirty)
-        t->regs.orig_rax = (uint64_t)-1;
-    else
+    if (!t->dirty)
         ptrace(PTRACE_POKEUSER, t->tid, offsetof(struct user_regs_struct, rax), result);
     pe_thread_resume(e, t);
 }

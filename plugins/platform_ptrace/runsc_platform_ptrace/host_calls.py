@@ -13,6 +13,7 @@ HOST_CALLS = (
     HostCall("wait4", "learn which guest thread stopped or ended"),
     HostCall("ppoll", "sleep until a guest thread stops or a host descriptor is ready"),
     HostCall("rt_sigprocmask", "keep SIGCHLD blocked outside of the sleep, so that no stop is missed"),
+    HostCall("rt_sigtimedwait", "forget a SIGCHLD whose stop was taken already"),
     HostCall("rt_sigreturn", "return from the SIGCHLD handler"),
     HostCall("rt_sigaction", "give SIGCHLD back when the platform is closed"),
     HostCall("gettid", "tell in the SIGCHLD handler whether this is the loop's thread"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import time
 from typing import TYPE_CHECKING
 
-from runsc.platform import FAULT, SYSCALL, AddressSpace, Platform, Thread
+from runsc.platform import FAULT, SYSCALL, AddressSpace, AddressSpaceGone, Platform, Thread
 from runsc_platform_ptrace import fpu
 from runsc_platform_ptrace._engine import ffi, lib
 from runsc_platform_ptrace.space import PAGE, SMALL, SYS_MUNMAP, PtraceAddressSpace, failed
@@ -46,11 +47,15 @@ class PtracePlatform(Platform):
     template of all address spaces. Raises OSError where the host does not allow it.
 
     While one exists, SIGCHLD is blocked in this thread and handled by the engine.
+
+    What a guest can do without us noticing: call the host's vDSO, and the vsyscall page where the
+    host kernel emulates it; both tell it the time and the processor number, no more.
     """
 
     __slots__ = (
         "_proc",
         "_template",
+        "_template_thread",
         "clean_fpu",
         "engine",
         "guest_ranges",
@@ -104,7 +109,9 @@ class PtracePlatform(Platform):
 
         template = PtraceAddressSpace(self, pointer)
         self._template = template
-        thread = self._template_thread()
+        thread = template.new_thread()
+        assert isinstance(thread, PtraceThread)
+        self._template_thread = thread
         stub: int = self.engine.stub
         for start, end in (
             *_gaps(PAGE, self.task_size, self.initial_areas),
@@ -118,6 +125,8 @@ class PtracePlatform(Platform):
         if result < 0:
             raise failed(result)
         thread.set_regs([0] * 27)
+        # Its last thread stays stopped, and no event of it reaches the kernel.
+        thread.release()
 
     @classmethod
     def check(cls) -> Availability:
@@ -132,10 +141,10 @@ class PtracePlatform(Platform):
         return HOST_CALLS
 
     def new_address_space(self) -> AddressSpace:
-        return self._template.copy(self._template_thread())
-
-    def _template_thread(self) -> PtraceThread:
-        return next(iter(self._template.threads.values()))
+        try:
+            return self._template.copy(self._template_thread)
+        except AddressSpaceGone:
+            raise OSError(errno.ENOMEM, "the host killed the template of guest processes") from None
 
     def wait(self, poll_fd: int, timeout_ns: int) -> Thread | None:
         handle = _wait(self.engine, poll_fd, timeout_ns)
