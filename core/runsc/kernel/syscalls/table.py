@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from runsc.abi.syscalls import LAST, NAMES
-from runsc.kernel.syscalls.decl import NONE, Declaration, compile_entry
+from runsc.kernel.syscalls.decl import NONE, Declaration, lazy_entry
 
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Entry
@@ -125,10 +125,13 @@ def dispatch_table() -> list[Entry]:
     Make one for each kernel: the entries of missing calls remember whether they have been logged.
     """
     found = declarations()
-    return [
-        compile_entry(found[number]) if number in found else missing_entry(number, NAMES.get(number, ""))
-        for number in range(LAST + 1)
-    ]
+    table: list[Entry] = []
+    for number in range(LAST + 1):
+        if number in found:
+            table.append(lazy_entry(found[number], table))
+        else:
+            table.append(missing_entry(number, NAMES.get(number, "")))
+    return table
 
 
 def missing_entry(number: int, name: str = "") -> Entry:
