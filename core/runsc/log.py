@@ -157,6 +157,11 @@ class Log:
         if self.user_fd >= 0:
             self.user_line(ERROR, message)
 
+    def failure(self, message: str) -> None:
+        """An error that somebody else tells the caller: for the debug log, if that is a file."""
+        if self.debug_fd > 2:
+            self._debug_line(ERROR, message)
+
     def strace(self, line: str) -> None:
         """A line about a system call; it holds no newline and is escaped already."""
         if self.strace_fd < 0:

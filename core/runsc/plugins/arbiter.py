@@ -65,6 +65,9 @@ def find(kind: str, name: str, asked: str) -> tuple[Entry, Any]:
         )
     except NoMatches:
         raise unknown(kind, asked, installed(kind)) from None
+    if len(owners.claims.get(name, [])) > 1:
+        # For stevedore, two that name the same object are one; uninstalling one breaks the other's.
+        raise conflict(kind, asked, owners.claims[name])
     extension = manager.extensions[0]
     return owners.entry(extension.entry_point), extension.plugin
 

@@ -34,13 +34,13 @@ def main(config: Config, command: Command, report_fd: int, keep: set[int], start
         _close_all_but({0, 1, 2, report_fd, *keep, *log.fds()})
         code = _run(config, command, log)
     except RunscError as error:
-        log.error(str(error))
+        log.failure(str(error))
         report.write(report_fd, report.ERROR, error.what, error.remedy)
     except BaseException as error:
         import traceback
 
         trace = "".join(traceback.format_exception(error))
-        log.error(trace)
+        log.failure(trace)
         report.write(report_fd, report.BUG, f"{type(error).__name__}: {error}", trace)
     else:
         log.info(f"the program ended with {code}")
