@@ -79,8 +79,8 @@ class DataInode(Inode):
     def sync_data(self, datasync: bool) -> None:
         """fsync(2), or fdatasync(2)."""
 
-    def drop_capabilities(self) -> None:
-        """The file is written: its file capabilities go (security.capability)."""
+    def accessed(self, flags: int, path: Path | None) -> None:
+        """The file was read through ``path``, opened with ``flags``: move atime on, unless others do."""
 
 
 class RegularFile(File):

@@ -209,6 +209,7 @@ class TmpfsInode(DataInode):
         self.ctime = time_ns()
 
     def drop_capabilities(self) -> None:
+        """The file is written: its file capabilities go (security.capability)."""
         if self.xattrs and b"security.capability" in self.xattrs:
             self.removexattr(b"security.capability")
 
@@ -323,6 +324,9 @@ class TmpfsFile(TmpfsInode):
             self.content.allocate(offset, length, bool(mode & FALLOC_FL_KEEP_SIZE))
         self.size = self.content.size
         self.mtime = self.ctime = time_ns()
+
+    def accessed(self, flags: int, path: Path | None) -> None:
+        accessed(self, flags, path)
 
     def host_fd(self, writable: bool) -> int:
         return self.content.host_fd()
