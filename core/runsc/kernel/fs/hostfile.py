@@ -424,3 +424,9 @@ def host_stdio(kernel: Kernel, fd: int) -> File:
     if handle.kind == REGULAR:
         return HostRegularFile(handle, flags, True)
     return _plain_file(handle, flags)
+
+
+def attach_console(kernel: Kernel, task: Task) -> None:
+    """Make the console, if there is one, the controlling terminal of the first task's session."""
+    if kernel.console is not None:
+        kernel.console.attach(task)

@@ -38,7 +38,7 @@ from runsc.abi.ioctl import (
     TIOCOUTQ,
     TIOCSWINSZ,
 )  # fmt: skip
-from runsc.abi.signal import SI_KERNEL, SIGTTIN, SIGTTOU, SIGWINCH
+from runsc.abi.signal import SIGINT, SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU, SIGWINCH
 from runsc.abi.termios import (
     ICANON,
     TCIFLUSH,
@@ -51,7 +51,6 @@ from runsc.abi.termios import (
 )  # fmt: skip
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.fs.hostfile import HostFile, HostFs, HostHandle
-from runsc.kernel.siginfo import SigInfo
 from runsc.kernel.tty.termios import Termios
 from runsc.kernel.tty.tty import Tty
 from runsc.kernel.tty.vtime import ReadTimers
@@ -69,6 +68,9 @@ _SETTERS = {
     TCSETS2: (TERMIOS2, False), TCSETSW2: (TERMIOS2, False), TCSETSF2: (TERMIOS2, True),
     TCSETA: (TERMIO, False), TCSETAW: (TERMIO, False), TCSETAF: (TERMIO, True),
 }  # fmt: skip
+
+
+_FROM_TERMINAL = (SIGINT, SIGQUIT, SIGTSTP, SIGWINCH)
 
 
 class HostTty(Tty):
@@ -111,15 +113,15 @@ class HostTty(Tty):
         """The sandbox ends: leave the host's terminal as it was."""
         fcntl.ioctl(self.handle.fd, TCSETS, self.saved)
 
-    def host_signal(self, signo: int) -> None:
-        """The host's terminal sent the sandbox ``signo``: it is for the guest's foreground group, or for
-        the first process if the terminal controls no session."""
+    def host_signal(self, signo: int) -> bool:
+        """The host sent the sandbox ``signo``. False if it isn't one that a terminal generates, or if
+        there is no foreground group to get it: then it is for the first process."""
         if signo == SIGWINCH:
             self.refresh()
-        if self.foreground is not None:
-            self.signal(signo)
-        elif self.kernel.init_group is not None:
-            self.kernel.init_group.send_signal(SigInfo(signo, SI_KERNEL))
+        if self.foreground is None or signo not in _FROM_TERMINAL:
+            return False
+        self.signal(signo)
+        return True
 
     def reopen(self, inode: Inode, path: Path | None, flags: int) -> File:
         return HostTtyFile(self.handle, self, flags, path)

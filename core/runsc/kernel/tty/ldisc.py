@@ -90,7 +90,7 @@ class Port(Protocol):
         """How many bytes ``output`` takes now (0 while stopped)."""
 
     def output(self, data: bytes) -> int:
-        """Send bytes to the other side; how many it took."""
+        """Send bytes to the other side, stopped or not; how many it took."""
 
     def start_output(self) -> None: ...
 
@@ -120,6 +120,14 @@ def _is_alnum(char: int) -> bool:
     return char >= 0xC0 and char not in (0xD7, 0xF7)
 
 
+def _is_upper(char: int) -> bool:
+    return 65 <= char <= 90 or (0xC0 <= char <= 0xDE and char != 0xD7)
+
+
+def _is_lower(char: int) -> bool:
+    return 97 <= char <= 122 or (char >= 0xDF and char != 0xF7)
+
+
 class LineDiscipline:
     """N_TTY of one terminal.
 
@@ -128,8 +136,10 @@ class LineDiscipline:
     """
 
     __slots__ = (
-        "buf", "canon", "canon_col", "canonical", "column", "echoes", "erasing", "literal_next", "marks",
-        "no_room", "port", "push", "raw", "special", "termios",
+        "buf", "canon", "canon_col", "canonical", "column", "echoes", "erasing",
+        "in_flight", "literal_next", "marks",
+        "no_room", "port", "push", "raw",
+        "receiving", "special", "termios",
     )  # fmt: skip
 
     def __init__(self, port: Port, termios: Termios) -> None:
@@ -143,6 +153,9 @@ class LineDiscipline:
         self.erasing = False
         self.literal_next = False
         self.push = False
+        #: echoes sent while input is being received: a ^C among the same bytes takes them back
+        self.in_flight = bytearray()
+        self.receiving = False
         #: input had to be left with the sender: nothing is read until some of it is taken
         self.no_room = False
         self.canonical = False
@@ -250,9 +263,14 @@ class LineDiscipline:
             if plain:
                 self._put_all(data)
             else:
+                self.receiving = True
                 for char in data:
                     self._receive_char(char)
             self.process_echoes()
+            self.receiving = False
+            if self.in_flight:
+                self.port.output(bytes(self.in_flight))
+                self.in_flight.clear()
         if self._line_mode():
             return
         if self.buf:
@@ -285,7 +303,7 @@ class LineDiscipline:
     def _strip(self, char: int) -> int:
         if self.termios.iflag & ISTRIP:
             char &= 0x7F
-        if self.termios.iflag & IUCLC and self.termios.lflag & IEXTEN and 65 <= char <= 90:
+        if self.termios.iflag & IUCLC and self.termios.lflag & IEXTEN and _is_upper(char):
             char += 32
         return char
 
@@ -350,6 +368,7 @@ class LineDiscipline:
         self.port.signal(signo)
         if not self.termios.lflag & NOFLSH:
             self.echoes.clear()
+            self.in_flight.clear()
             self.port.flush_output()
             self._reset_buffer()
             self.port.input_flushed()
@@ -511,7 +530,7 @@ class LineDiscipline:
         echoes = self.echoes
         if not echoes:
             return
-        room = self.port.output_room()
+        room = self.port.output_room() - len(self.in_flight)
         out = bytearray()
         post = self.termios.oflag & OPOST
         while echoes:
@@ -551,7 +570,9 @@ class LineDiscipline:
                 out.append(op & 0xFF ^ 0x40)
                 self.column += 2
             echoes.popleft()
-        if out:
+        if self.receiving:
+            self.in_flight += out
+        elif out:
             self.port.output(bytes(out))
         while len(echoes) > BUFFER_SIZE:
             echoes.popleft()
@@ -588,7 +609,7 @@ class LineDiscipline:
             if self.column > 0:
                 self.column -= 1
         elif not _is_control(char):
-            if oflag & OLCUC and (97 <= char <= 122 or (char >= 0xE0 and char not in (0xF7, 0xFF))):
+            if oflag & OLCUC and _is_lower(char):
                 char -= 32
             if not self._is_continuation(char):
                 self.column += 1

@@ -103,9 +103,7 @@ class Pty(Tty):
         return max(LINE_SIZE - len(self.link.inbox), 0)
 
     def output(self, data: bytes) -> int:
-        """Send bytes to the other side; how many it took."""
-        if self.flow_stopped:
-            return 0
+        """Send bytes to the other side, stopped or not; how many it took."""
         link = self.link
         data = data[: LINE_SIZE - len(link.inbox)]
         link.inbox += data
