@@ -21,7 +21,7 @@ from runsc.abi.signal import (
     bit,
 )
 from runsc.kernel import sigframe
-from runsc.kernel.errors import Interrupted, LinuxError, Restart
+from runsc.kernel.errors import Interrupted, LinuxError, Restart, RestartAlways
 from runsc.kernel.signal import DEFAULT, SigInfo, dequeue, dumps_core, force, is_ignored, recalculate
 from runsc.kernel.task import STOPPED, WORK_DEAD, WORK_REGS, WORK_RESTORE_MASK, WORK_STOP
 
@@ -111,7 +111,8 @@ def _handle(task: Task, info: SigInfo, result: int | None, interrupted: Interrup
     action = task.sighand.actions[info.signo]
     regs = task.thread.get_regs()
     if interrupted is not None:
-        if action.flags & SA_RESTART and not isinstance(interrupted, Restart):
+        restarts = action.flags & SA_RESTART and not isinstance(interrupted, Restart)
+        if restarts or isinstance(interrupted, RestartAlways):
             regs[RIP] -= 2
             regs[RAX] = task.syscall_nr & 0xFFFFFFFF
         else:

@@ -59,3 +59,10 @@ class Restart(Interrupted):
 
     def __init__(self, resume: object = None) -> None:
         self.resume = resume
+
+
+class RestartAlways(Interrupted):
+    """An interrupted call that is made again even if a handler without SA_RESTART ran (kernel:
+    ERESTARTNOINTR)."""
+
+    __slots__ = ()

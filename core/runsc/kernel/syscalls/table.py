@@ -25,6 +25,7 @@ MODULES: tuple[str, ...] = (
     "directory",
     "epoll",
     "eventfd",
+    "futex",
     "identity",
     "info",
     "link",

@@ -1,0 +1,49 @@
+"""futex(2) (linux/futex.h)."""
+
+from __future__ import annotations
+
+from struct import Struct
+
+FUTEX_WAIT = 0
+FUTEX_WAKE = 1
+FUTEX_FD = 2
+FUTEX_REQUEUE = 3
+FUTEX_CMP_REQUEUE = 4
+FUTEX_WAKE_OP = 5
+FUTEX_LOCK_PI = 6
+FUTEX_UNLOCK_PI = 7
+FUTEX_TRYLOCK_PI = 8
+FUTEX_WAIT_BITSET = 9
+FUTEX_WAKE_BITSET = 10
+FUTEX_WAIT_REQUEUE_PI = 11
+FUTEX_CMP_REQUEUE_PI = 12
+FUTEX_LOCK_PI2 = 13
+
+FUTEX_PRIVATE_FLAG = 128
+FUTEX_CLOCK_REALTIME = 256
+FUTEX_CMD_MASK = ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)
+
+FUTEX_BITSET_MATCH_ANY = 0xFFFFFFFF
+
+#: Bits of a priority-inheritance or robust futex word.
+FUTEX_WAITERS = 0x80000000
+FUTEX_OWNER_DIED = 0x40000000
+FUTEX_TID_MASK = 0x3FFFFFFF
+
+FUTEX_OP_SET, FUTEX_OP_ADD, FUTEX_OP_OR, FUTEX_OP_ANDN, FUTEX_OP_XOR = range(5)
+FUTEX_OP_OPARG_SHIFT = 8
+(
+    FUTEX_OP_CMP_EQ, FUTEX_OP_CMP_NE, FUTEX_OP_CMP_LT, FUTEX_OP_CMP_LE, FUTEX_OP_CMP_GT, FUTEX_OP_CMP_GE,
+) = range(6)  # fmt: skip
+
+#: struct robust_list_head: list.next, futex_offset, list_op_pending.
+ROBUST_LIST_HEAD = Struct("<QqQ")
+#: How many entries of a robust list are looked at.
+ROBUST_LIST_LIMIT = 2048
+
+#: struct futex_waitv: val, uaddr, flags, reserved.
+FUTEX_WAITV = Struct("<QQII")
+FUTEX_WAITV_MAX = 128
+FUTEX2_SIZE_MASK = 3
+FUTEX2_SIZE_U32 = 2
+FUTEX2_PRIVATE = FUTEX_PRIVATE_FLAG
