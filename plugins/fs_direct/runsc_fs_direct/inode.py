@@ -117,6 +117,10 @@ class DirectInode(DataInode):
         self.host_dev, self.ino = key
         self.load(st)
 
+    def device_number(self) -> int:
+        fs = self.fs
+        return fs.dev if self.host_dev == fs.host_dev else fs.device(self.host_dev)
+
     def stat(self) -> Stat:
         fs = self.fs
         if monotonic_ns() - self.checked > fs.ttl:

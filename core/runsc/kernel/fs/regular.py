@@ -38,11 +38,15 @@ FALLOC_FL_UNSHARE_RANGE = 0x40
 class DataInode(Inode):
     """An inode of a file system whose regular files hold data.
 
-    The data operations are called on regular files only. They keep ``size``, ``mtime`` and ``ctime``
+    ``*_data`` are called on regular files only. They keep ``size``, ``mtime`` and ``ctime``
     right; access rights and limits were checked before.
     """
 
     __slots__ = ()
+
+    def device_number(self) -> int:
+        """The st_dev of this file: its file system's, unless that spans several devices."""
+        return self.fs.dev
 
     def open_data(self, writable: bool) -> None:
         """Somebody opens the data; every call is matched by a ``close_data``. Raises what the open shall."""

@@ -92,7 +92,6 @@ class OverlayDirectory(OverlayInode):
                 if upper.mode & S_IFMT != S_IFDIR:
                     ino, device = fs.origins.get(upper.ino) or fs.identity(upper)
                     return self._remember(OverlayInode(fs, upper, True, ino, device, self, name))
-        lower_path = self.lower_path + name if self.lower_path == b"/" else self.lower_path + b"/" + name
         if upper is None:
             lowers = self._merge(self.lowers, name, task)
             if not lowers:
@@ -106,8 +105,11 @@ class OverlayDirectory(OverlayInode):
                 inode = OverlayInode(fs, lower, False, ino, device, self, name)
                 # Names of one lower file part when one of them is copied up: each has an inode of its own.
                 return inode if lower.nlink > 1 else self._remember(inode)
-            return self._remember(OverlayDirectory(fs, None, lowers, ino, device, self, name, lower_path))
+            return self._remember(
+                OverlayDirectory(fs, None, lowers, ino, device, self, name, self._lower_path_of(name))
+            )
         lowers = []
+        lower_path = self._lower_path_of(name)
         redirect = own_xattr(upper, REDIRECT)
         if redirect is not None:
             lower_path = redirect
@@ -119,12 +121,18 @@ class OverlayDirectory(OverlayInode):
         ino, device = fs.origins.get(upper.ino) or fs.identity(upper)
         return self._remember(OverlayDirectory(fs, upper, lowers, ino, device, self, name, lower_path))
 
+    def _lower_path_of(self, name: bytes) -> bytes:
+        return self.lower_path + name if self.lower_path == b"/" else self.lower_path + b"/" + name
+
     def _remember(self, inode: OverlayInode) -> OverlayInode:
         self.fs.inodes[inode.real] = inode
         return inode
 
     def _merge(self, directories: list[DataInode], name: bytes, task: Task | None) -> list[DataInode]:
         """What ``name`` is in the lower directories: one file, directories that make up one, or nothing."""
+        if len(directories) == 1:
+            inode = find(directories[0], name, task)
+            return [] if inode is None or is_whiteout(inode) else [inode]
         found: list[DataInode] = []
         for directory in directories:
             inode = find(directory, name, task)
@@ -135,7 +143,7 @@ class OverlayDirectory(OverlayInode):
             if inode.mode & S_IFMT != S_IFDIR:
                 return found or [inode]
             found.append(inode)
-            if len(directories) > 1 and own_xattr(inode, OPAQUE) == b"y":
+            if own_xattr(inode, OPAQUE) == b"y":
                 break
         return found
 

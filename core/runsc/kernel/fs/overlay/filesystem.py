@@ -62,11 +62,11 @@ class Overlay(FileSystem):
     def root(self) -> Inode:
         return self.root_inode
 
-    def identity(self, real: Inode) -> tuple[int, int]:
+    def identity(self, real: DataInode) -> tuple[int, int]:
         """The inode number that a file of a layer has in the overlay, and its device (0: the overlay's)."""
-        index = self.indexes.get(real.fs, 0)
-        dev = real.stat().dev
-        return real.ino ^ index << _LAYER_SHIFT, 0 if dev == real.fs.dev else dev
+        fs = real.fs
+        dev = real.device_number()
+        return real.ino ^ self.indexes.get(fs, 0) << _LAYER_SHIFT, 0 if dev == fs.dev else dev
 
     def number(self, real_ino: int, fs: FileSystem) -> int:
         """The inode number alone, from a directory entry."""
