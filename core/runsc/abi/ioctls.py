@@ -1,5 +1,6 @@
 """ioctl(2) requests that concern more than one kind of file (asm-generic/ioctls.h)."""
 
+FIGETBSZ = 2
 TIOCOUTQ = 0x5411
 FIONREAD = 0x541B
 FIONBIO = 0x5421

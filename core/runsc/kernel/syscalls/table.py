@@ -25,10 +25,14 @@ MODULES: tuple[str, ...] = (
     "directory",
     "epoll",
     "eventfd",
+    "fcntl",
     "futex",
     "identity",
     "info",
+    "ioctl",
     "link",
+    "locks",
+    "memfd",
     "memory",
     "open",
     "pipe",
@@ -43,9 +47,13 @@ MODULES: tuple[str, ...] = (
     "select",
     "signal",
     "signalfd",
+    "splice",
     "stat",
+    "statfs",
+    "sync",
     "time",
     "timerfd",
+    "xattr",
 )
 
 #: Calls that stay without a handler on purpose, and why.

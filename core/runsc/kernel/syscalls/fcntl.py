@@ -1,0 +1,186 @@
+"""fcntl(2) (fs/fcntl.c). The lock commands are in ``locks``."""
+
+from __future__ import annotations
+
+from errno import EACCES, EAGAIN, EBADF, EINVAL, EPERM, ESRCH
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from runsc.abi.fcntl import (
+    F_ADD_SEALS,
+    F_DUPFD,
+    F_DUPFD_CLOEXEC,
+    F_DUPFD_QUERY,
+    F_GET_SEALS,
+    F_GETFD,
+    F_GETFL,
+    F_GETLEASE,
+    F_GETLK,
+    F_GETOWN,
+    F_GETOWN_EX,
+    F_GETPIPE_SZ,
+    F_GETSIG,
+    F_OFD_GETLK,
+    F_OFD_SETLK,
+    F_OFD_SETLKW,
+    F_SETFD,
+    F_SETFL,
+    F_SETLEASE,
+    F_SETLK,
+    F_SETLKW,
+    F_SETOWN,
+    F_SETOWN_EX,
+    F_SETPIPE_SZ,
+    F_SETSIG,
+    F_UNLCK,
+    FD_CLOEXEC,
+    O_APPEND,
+    O_DIRECT,
+    O_NOATIME,
+    O_NONBLOCK,
+    O_PATH,
+)
+from runsc.abi.signal import NSIG
+from runsc.kernel.credentials import CAP_LEASE
+from runsc.kernel.errors import LinuxError
+from runsc.kernel.fs.memfd import MemfdFile
+from runsc.kernel.fs.pipe import pipe_of
+from runsc.kernel.fs.tmpfs import TmpfsFile
+from runsc.kernel.syscalls.decl import PARTIAL, FcntlCmd, Fd, Hex, syscall
+from runsc.kernel.syscalls.locks import get_lock, set_lock
+from runsc.kernel.thread_group import RLIMIT_NOFILE
+from runsc.kernel.vfs.permission import owner_or_capable
+
+if TYPE_CHECKING:
+    from runsc.kernel.syscalls.decl import Result
+    from runsc.kernel.task import Task
+    from runsc.kernel.vfs.file import File
+
+#: What F_SETFL changes.
+_SETFL_MASK = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME
+#: Commands that O_PATH descriptors know.
+_PATH_COMMANDS = (F_DUPFD, F_DUPFD_CLOEXEC, F_DUPFD_QUERY, F_GETFD, F_SETFD, F_GETFL)
+
+#: struct f_owner_ex: type, pid.
+_OWNER_EX = Struct("<ii")
+F_OWNER_TID, F_OWNER_PID, F_OWNER_PGRP = range(3)
+#: ``File.owner`` of a thread is its tid plus this; of a process its id; of a group the negative of that.
+THREAD_OWNER = 1 << 32
+
+F_SEAL_SEAL = 1
+
+
+@syscall(72, PARTIAL, "no SIGIO (O_ASYNC), leases or directory notification")
+def fcntl(task: Task, fd: Fd, command: FcntlCmd, arg: Hex) -> Result:
+    """fcntl(2)."""
+    files = task.files
+    file = files.files.get(fd)
+    if file is None or (file.flags & O_PATH and command not in _PATH_COMMANDS):
+        raise LinuxError(EBADF)
+    if command == F_GETFD:
+        return FD_CLOEXEC if fd in files.cloexec else 0
+    if command == F_SETFD:
+        if arg & FD_CLOEXEC:
+            files.cloexec.add(fd)
+        else:
+            files.cloexec.discard(fd)
+        return 0
+    if command == F_GETFL:
+        return file.flags
+    if command == F_SETFL:
+        return _set_flags(task, file, arg)
+    if command in (F_DUPFD, F_DUPFD_CLOEXEC):
+        lowest = arg & 0xFFFFFFFF
+        limit = task.limit(RLIMIT_NOFILE)
+        if lowest >= limit:
+            raise LinuxError(EINVAL)
+        return files.install(file, limit, command == F_DUPFD_CLOEXEC, lowest)
+    if command in (F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW):
+        return set_lock(task, fd, file, command, arg)
+    if command in (F_GETLK, F_OFD_GETLK):
+        return get_lock(task, file, command, arg)
+    return _rare(task, file, command, arg)
+
+
+def _set_flags(task: Task, file: File, arg: int) -> int:
+    if arg & O_NOATIME and not file.flags & O_NOATIME and not owner_or_capable(file.inode, task.cred):
+        raise LinuxError(EPERM)
+    file.flags = file.flags & ~_SETFL_MASK | arg & _SETFL_MASK
+    return 0
+
+
+def _rare(task: Task, file: File, command: int, arg: int) -> int:
+    number = (arg & 0xFFFFFFFF ^ 0x80000000) - 0x80000000
+    if command == F_GETPIPE_SZ:
+        return pipe_of(file).size()
+    if command == F_SETPIPE_SZ:
+        return pipe_of(file).set_size(task, number)
+    if command in (F_SETOWN, F_GETOWN, F_SETOWN_EX, F_GETOWN_EX, F_SETSIG, F_GETSIG):
+        return _owner(task, file, command, arg, number)
+    if command == F_GET_SEALS:
+        if isinstance(file, MemfdFile):
+            return file.memfd.seals
+        if isinstance(file.inode, TmpfsFile):
+            return F_SEAL_SEAL
+    elif command == F_ADD_SEALS:
+        if isinstance(file, MemfdFile):
+            return file.add_seals(task, arg & 0xFFFFFFFF)
+        if isinstance(file.inode, TmpfsFile):
+            raise LinuxError(EPERM)
+    elif command == F_DUPFD_QUERY:
+        return int(task.files.get_any(number) is file)
+    elif command == F_GETLEASE:
+        return F_UNLCK
+    elif command == F_SETLEASE:
+        _refuse_lease(task, file, number)
+    raise LinuxError(EINVAL)
+
+
+def _refuse_lease(task: Task, file: File, kind: int) -> None:
+    """F_SETLEASE: there are no leases, which a program has to expect of a file that others may have open."""
+    if not file.inode.is_reg() or kind not in (0, 1, 2):
+        raise LinuxError(EINVAL)
+    if task.cred.fsuid != file.inode.uid and not task.cred.capable(CAP_LEASE):
+        raise LinuxError(EACCES)
+    raise LinuxError(EAGAIN)
+
+
+def _owner(task: Task, file: File, command: int, arg: int, number: int) -> int:
+    if command == F_GETSIG:
+        return file.owner_signal
+    if command == F_SETSIG:
+        if not 0 <= arg <= NSIG:
+            raise LinuxError(EINVAL)
+        file.owner_signal = arg
+        return 0
+    if command == F_GETOWN:
+        return file.owner if file.owner < THREAD_OWNER else file.owner - THREAD_OWNER
+    if command == F_GETOWN_EX:
+        if file.owner < 0:
+            owner = (F_OWNER_PGRP, -file.owner)
+        elif file.owner >= THREAD_OWNER:
+            owner = (F_OWNER_TID, file.owner - THREAD_OWNER)
+        else:
+            owner = (F_OWNER_PID, file.owner)
+        task.mm.copy_out(arg, _OWNER_EX.pack(*owner))
+        return 0
+    if command == F_SETOWN_EX:
+        kind, number = task.mm.unpack(arg, _OWNER_EX)
+        if kind not in (F_OWNER_TID, F_OWNER_PID, F_OWNER_PGRP):
+            raise LinuxError(EINVAL)
+        if kind == F_OWNER_PGRP:
+            number = -number
+        if number and not _exists(task, number):
+            raise LinuxError(ESRCH)
+        file.owner = number + THREAD_OWNER if kind == F_OWNER_TID and number else number
+        return 0
+    if number == -0x80000000:
+        raise LinuxError(EINVAL)
+    if number and not _exists(task, number):
+        raise LinuxError(ESRCH)
+    file.owner = number
+    return 0
+
+
+def _exists(task: Task, owner: int) -> bool:
+    return -owner in task.pid_ns.groups if owner < 0 else owner in task.pid_ns.tasks
