@@ -11,6 +11,7 @@
 #include <sys/user.h>
 
 #define PE_PAGE 4096
+#define PE_BUCKETS 1024
 
 /* What a thread stopped for: the numbers of runsc.platform. */
 enum { PE_NONE = 0, PE_SYSCALL = 1, PE_FAULT = 2, PE_INTERRUPTED = 3, PE_DEAD = 4 };
@@ -55,6 +56,7 @@ struct pe_thread {
     int refs;                 /* one for Python, one until reaped */
     struct pe_space *space;
     struct pe_thread *sibling;              /* space->threads */
+    struct pe_thread *same_bucket;          /* engine->table */
     struct pe_thread *next_queued;          /* engine->queue */
     struct pe_thread *run_next, *run_prev;  /* engine->running */
 };
@@ -80,8 +82,7 @@ struct pe_engine {
     uint64_t min_address;
     uint64_t base_limit; /* FS and GS bases the host accepts are below */
     int64_t next_handle;
-    struct pe_thread **table; /* by tid */
-    size_t table_size;
+    struct pe_thread *table[PE_BUCKETS]; /* those not reaped, by tid */
     struct pe_space *spaces;
     struct pe_thread *running;
     int nrunning;

@@ -49,10 +49,22 @@ static void space_unref(struct pe_space *s) {
 
 void pe_space_drop(struct pe_space *s) { space_unref(s); }
 
+static struct pe_thread **bucket(struct pe_engine *e, pid_t tid) {
+    return &e->table[(unsigned)tid % PE_BUCKETS];
+}
+
+static struct pe_thread *find(struct pe_engine *e, pid_t tid) {
+    struct pe_thread *t = *bucket(e, tid);
+
+    while (t != NULL && t->tid != tid)
+        t = t->same_bucket;
+    return t;
+}
+
 struct pe_thread *pe_thread_new(struct pe_engine *e, struct pe_space *s, pid_t tid) {
     struct pe_thread *t;
 
-    if (tid <= 0 || (size_t)tid >= e->table_size || (t = calloc(1, sizeof *t)) == NULL)
+    if ((t = calloc(1, sizeof *t)) == NULL)
         return NULL;
     t->tid = tid;
     t->handle = ++e->next_handle;
@@ -64,7 +76,8 @@ struct pe_thread *pe_thread_new(struct pe_engine *e, struct pe_space *s, pid_t t
     s->usable++;
     t->sibling = s->threads;
     s->threads = t;
-    e->table[tid] = t;
+    t->same_bucket = *bucket(e, tid);
+    *bucket(e, tid) = t;
     return t;
 }
 
@@ -139,11 +152,13 @@ void pe_unqueue(struct pe_engine *e, struct pe_thread *t) {
 /* The host has told us of the thread's end: its id may be used again from now on. */
 void pe_reaped(struct pe_engine *e, struct pe_thread *t) {
     struct pe_space *s = t->space;
-    struct pe_thread **at = &s->threads;
+    struct pe_thread **at = &s->threads, **in;
 
     pe_unqueue(e, t);
     leave_running(e, t, PE_ST_DEAD);
-    e->table[t->tid] = NULL;
+    for (in = bucket(e, t->tid); *in != t; in = &(*in)->same_bucket)
+        ;
+    *in = t->same_bucket;
     while (*at != NULL && *at != t)
         at = &(*at)->sibling;
     if (*at == t)
@@ -332,7 +347,7 @@ void pe_take_status_as(struct pe_engine *e, struct pe_thread *t, int status, int
 }
 
 void pe_take_status(struct pe_engine *e, pid_t pid, int status) {
-    struct pe_thread *t = (size_t)pid < e->table_size ? e->table[pid] : NULL;
+    struct pe_thread *t = find(e, pid);
 
     if (t != NULL) {
         pe_take_status_as(e, t, status, NULL);

@@ -20,7 +20,6 @@
 #include <unistd.h>
 
 #define TOP 0x7ffffffff000UL /* end of 47-bit user addresses, less the guard page */
-#define TABLE_SIZE (1UL << 22) /* PID_MAX_LIMIT */
 #define RSEQ_FLAG_UNREGISTER 1
 #define CLOSE_LIMIT_NS 10000000000LL
 #ifndef MAP_FIXED_NOREPLACE
@@ -83,18 +82,10 @@ struct pe_engine *pe_open(int *err) {
         return NULL;
     e->owner = getpid();
     e->queue_tail = &e->queue;
-    e->table_size = TABLE_SIZE;
     e->base_limit = TOP;
     e->min_address = read_min_address();
-    e->table = mmap(NULL, TABLE_SIZE * sizeof *e->table, PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (e->table == MAP_FAILED) {
-        free(e);
-        return NULL;
-    }
     *err = pe_signals_open(e);
     if (*err < 0) {
-        munmap(e->table, TABLE_SIZE * sizeof *e->table);
         free(e);
         return NULL;
     }
@@ -263,9 +254,6 @@ void pe_close(struct pe_engine *e) {
     }
     e->closed = 1;
     pe_signals_close(e);
-    munmap(e->table, TABLE_SIZE * sizeof *e->table);
-    e->table = NULL;
-    e->table_size = 0;
 }
 
 void pe_free(struct pe_engine *e) {
