@@ -111,7 +111,6 @@ struct pe_thread *pe_template(struct pe_engine *e, int *err);
 struct pe_thread *pe_thread_new(struct pe_engine *e, struct pe_space *s, pid_t tid);
 struct pe_space *pe_space_new(struct pe_engine *e, pid_t tgid);
 void pe_take_status(struct pe_engine *e, pid_t pid, int status);
-int pe_wait_stop(struct pe_engine *e, struct pe_thread *t, int *status);
 void pe_take_status_as(struct pe_engine *e, struct pe_thread *t, int status, int *resume);
 void pe_go_on(struct pe_thread *t);
 void pe_unqueue(struct pe_engine *e, struct pe_thread *t);
@@ -120,7 +119,10 @@ void pe_mark_stopped(struct pe_engine *e, struct pe_thread *t);
 void pe_mark_running(struct pe_engine *e, struct pe_thread *t);
 void pe_reaped(struct pe_engine *e, struct pe_thread *t);
 void pe_kill_space(struct pe_space *s);
+
+/* wait.c */
 int64_t pe_now(void);
+int pe_wait_stop(struct pe_engine *e, struct pe_thread *t, int *status);
 
 /* inject.c */
 int64_t pe_inject(struct pe_engine *e, struct pe_thread *t, long nr, uint64_t a0, uint64_t a1,
