@@ -17,6 +17,7 @@ from runsc.abi.signal import BUS_ADRERR, SI_KERNEL, SIGBUS, SIGKILL, SIGSEGV
 from runsc.kernel.entry import return_to_user
 from runsc.kernel.errors import Interrupted, LinuxError
 from runsc.kernel.exit import exit_group
+from runsc.kernel.futex import task_exit as futex_task_exit
 from runsc.kernel.hostpoll import HostPoller
 from runsc.kernel.siginfo import SigInfo
 from runsc.kernel.signal import force
@@ -103,7 +104,7 @@ class Kernel:
         self.initial_fpu = b""
         #: called with each task that ends, while its memory can still be reached (robust futexes,
         #: clear_child_tid)
-        self.exit_hooks: list[Callable[[Task], None]] = []
+        self.exit_hooks: list[Callable[[Task], None]] = [futex_task_exit]
         #: what modules keep once for each kernel, by name
         self.extra: dict[str, Any] = {}
 
