@@ -47,7 +47,6 @@ def start(
     kernel.extra["hwcap"] = host_hwcap()
     kernel.hostname = os.uname().nodename.encode()
     try:
-        prepare(kernel)
         namespace = mount_tree(kernel, command, filesystem)
         task = first_task(kernel, command, namespace)
         mount_system(kernel, task, namespace)
@@ -62,13 +61,6 @@ def start(
     if status & 0x7F:
         return 128 + (status & 0x7F)
     return status >> 8 & 0xFF
-
-
-def prepare(kernel: Kernel) -> None:
-    """Let the parts of the kernel that keep something for each kernel set themselves up."""
-    from runsc.kernel.futex import install as install_futexes
-
-    install_futexes(kernel)
 
 
 def host_hwcap() -> tuple[int, int, int]:
