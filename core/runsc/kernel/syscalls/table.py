@@ -34,6 +34,7 @@ MODULES: tuple[str, ...] = (
     "locks",
     "memfd",
     "memory",
+    "mount",
     "open",
     "pipe",
     "poll",
