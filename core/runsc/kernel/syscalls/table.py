@@ -27,6 +27,7 @@ MODULES: tuple[str, ...] = (
     "eventfd",
     "fcntl",
     "futex",
+    "handles",
     "identity",
     "info",
     "ioctl",
