@@ -92,6 +92,11 @@ def cpu_clock(task: Task, clock: int) -> CpuClock | None:
     return CpuClock(other.group, None, kind == CPUCLOCK_VIRT)
 
 
+def host_now(clock: int) -> int:
+    """The time by a clock of the host's."""
+    return monotonic_ns() if clock == CLOCK_MONOTONIC else clock_gettime_ns(clock)
+
+
 def now(task: Task, clock: int) -> int:
     """The time by ``clock``; raises EINVAL for one that isn't there."""
     if clock == CLOCK_MONOTONIC:

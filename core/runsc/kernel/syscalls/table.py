@@ -54,6 +54,7 @@ MODULES: tuple[str, ...] = (
     "statfs",
     "sync",
     "time",
+    "timer",
     "timerfd",
     "xattr",
 )
