@@ -1,0 +1,93 @@
+"""How one system call is printed: put together once, when the tracer is made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runsc.strace import calls
+from runsc.strace.arguments import formatter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runsc.kernel.syscalls.decl import Declaration
+    from runsc.strace.view import Formatter, View
+
+
+class Shape:
+    """The formatters of a call's arguments: ``early`` run when it begins, ``late`` when it has ended."""
+
+    __slots__ = ("count", "early", "late", "name", "note", "result", "size")
+
+    def __init__(self, name: str, formatters: list[tuple[Formatter, bool]]) -> None:
+        self.name = name
+        self.size = len(formatters)
+        self.early = tuple((i, show) for i, (show, late) in enumerate(formatters) if not late)
+        self.late = tuple((i, show) for i, (show, late) in enumerate(formatters) if late)
+        self.count: Callable[[View], int] | None = calls.COUNTS.get(name)
+        self.note: Callable[[View], str] | None = calls.NOTES.get(name)
+        self.result: Callable[[int], str] = calls.RESULTS.get(name, str)
+
+    def before(self, view: View) -> list[str | None]:
+        """The arguments as they are when the call begins; None for those that come later."""
+        parts: list[str | None] = [None] * self.size
+        for index, show in self.early:
+            parts[index] = show(view, index)
+        return parts
+
+    def after(self, view: View, parts: list[str | None]) -> str:
+        """All arguments, when the call has ended."""
+        for index, show in self.late:
+            if parts[index] is None:
+                parts[index] = show(view, index)
+        count = self.size if self.count is None else min(self.count(view), self.size)
+        return ", ".join([part or "" for part in parts[:count]])
+
+
+class IoctlShape(Shape):
+    """ioctl(2): whether its argument is shown before or after depends on the request."""
+
+    __slots__ = ()
+
+    def before(self, view: View) -> list[str | None]:
+        parts = super().before(view)
+        calls.ioctl_before(view, parts)
+        return parts
+
+
+class CloneShape(Shape):
+    """clone(2), whose arguments strace names and reorders."""
+
+    __slots__ = ()
+
+    def before(self, view: View) -> list[str | None]:
+        return [*calls.clone_before(view)]
+
+    def after(self, view: View, parts: list[str | None]) -> str:
+        return ", ".join(calls.clone_after(view, [part or "" for part in parts]))
+
+
+def raw(view: View, index: int) -> str:
+    """An argument of a call that nobody declares."""
+    value = view.args[index]
+    return f"{value:#x}" if value else "0"
+
+
+def build(declaration: Declaration) -> Shape:
+    """The shape of a declared call; one without a handler has six raw arguments."""
+    name = declaration.name
+    if declaration.handler is None:
+        return Shape(name, [(raw, False)] * 6)
+    own = calls.ARGUMENTS.get(name, {})
+    formatters = [own.get(index) or formatter(arg) for index, (_name, arg) in enumerate(declaration.args)]
+    if name == "ioctl":
+        formatters[2] = (calls.ioctl_after, True)
+        return IoctlShape(name, formatters)
+    if name == "clone":
+        return CloneShape(name, formatters)
+    return Shape(name, formatters)
+
+
+def unknown(number: int) -> Shape:
+    """The shape of a number that has no name."""
+    return Shape(f"syscall_{number & 0xFFFFFFFF:#x}", [(raw, False)] * 6)
