@@ -121,7 +121,7 @@ SHOW_SIGNALS = """
 """
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 10, 12, 15, 28])
+@pytest.mark.parametrize("number", [1, 2, 3, 10, 12, 15, 20, 28])
 def test_a_signal_is_passed_on_once(number: int) -> None:
     process = start(SHOW_SIGNALS % 1)
     assert process.stdout is not None
@@ -179,6 +179,19 @@ def test_stopping_the_sandbox_stops_runsc() -> None:
     assert os.WIFSTOPPED(status)
     os.kill(process.pid, signal.SIGCONT)
     assert finish(process) == "code 0\n"
+
+
+def test_the_sandbox_can_stop_both() -> None:
+    process = start("boot.stop_sandbox(); return 5", process_group=0)
+    found, status = os.waitpid(process.pid, os.WUNTRACED)
+    assert found == process.pid
+    assert os.WIFSTOPPED(status)
+    os.killpg(process.pid, signal.SIGCONT)
+    assert finish(process) == "code 5\n"
+
+
+def test_where_nobody_could_continue_it_nothing_stops() -> None:
+    assert finish(start("boot.stop_sandbox(); return 5", start_new_session=True)) == "code 5\n"
 
 
 def test_descriptors_of_the_caller_are_not_passed_on() -> None:
