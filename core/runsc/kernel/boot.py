@@ -7,7 +7,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from runsc.abi.fcntl import AT_FDCWD, O_RDONLY
-from runsc.abi.signal import SI_USER, SIGCHLD
+from runsc.abi.signal import SI_USER, SIGCHLD, SIGTSTP
 from runsc.errors import RunscError
 from runsc.kernel.credentials import ALL_CAPS, Credentials
 from runsc.kernel.errors import LinuxError
@@ -235,6 +235,8 @@ def forward_signals(kernel: Kernel, fd: int) -> None:
     first process."""
     from select import EPOLLIN
 
+    from runsc.kernel.hostjob import stop_sandbox, stops_all
+
     def arrived(_events: int) -> None:
         try:
             numbers = os.read(fd, 64)
@@ -244,6 +246,9 @@ def forward_signals(kernel: Kernel, fd: int) -> None:
             watch.close()
             return
         for signo in numbers:
+            if signo == SIGTSTP and stops_all(kernel):
+                stop_sandbox()
+                continue
             if kernel.console is not None and kernel.console.host_signal(signo):
                 continue
             if kernel.init_group is not None:

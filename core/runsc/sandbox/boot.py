@@ -6,7 +6,7 @@ The process of the command line forks the sandbox's process (``runsc.sandbox.sen
   process itself ignores these signals. Both are in the terminal's foreground process group, so that the
   guest can read the terminal, and Ctrl-C reaches both: going through the pipe only, each signal arrives
   exactly once, wherever it came from. That goes for Ctrl-Z too: a shell inside may want to stop one of its
-  jobs by it. If nobody inside does, the sandbox's process stops itself (``stop_sandbox``), this one follows,
+  jobs by it. If nobody inside does, the sandbox's process stops itself (``runsc.kernel.hostjob``), this one follows,
   and the shell that started runsc sees its job stopped.
 - Should this process die, the kernel kills the sandbox's: that holds the read end of a pipe (the lifeline)
   whose "I/O is possible" signal is SIGKILL. Unlike PR_SET_PDEATHSIG this survives a change of credentials.
@@ -116,21 +116,10 @@ def _watch(pid: int, forwarded: set[signal.Signals], signal_write: int, log: Log
         if not os.WIFSTOPPED(status):
             return status
         if os.WSTOPSIG(status) in (signal.SIGSTOP, signal.SIGTSTP):
-            # It stopped itself (``stop_sandbox``), or somebody stopped it: to the shell we are the job, so
+            # It stopped itself (``runsc.kernel.hostjob``), or somebody stopped it: to the shell we are the job, so
             # stop as well. What continues us continues both.
             os.kill(os.getpid(), signal.SIGSTOP)
             os.kill(pid, signal.SIGCONT)
-
-
-def stop_sandbox() -> None:
-    """Stop the sandbox's process, which calls this, and runsc with it, as Ctrl-Z stops a program.
-
-    Returns when it is continued; at once where no shell could do that (the host doesn't stop an orphaned
-    process group).
-    """
-    signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGTSTP)
-    signal.signal(signal.SIGTSTP, signal.SIG_IGN)
 
 
 def _pass_on(fd: int, number: int) -> None:

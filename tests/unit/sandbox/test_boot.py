@@ -182,7 +182,9 @@ def test_stopping_the_sandbox_stops_runsc() -> None:
 
 
 def test_the_sandbox_can_stop_both() -> None:
-    process = start("boot.stop_sandbox(); return 5", process_group=0)
+    process = start(
+        "from runsc.kernel.hostjob import stop_sandbox; stop_sandbox(); return 5", process_group=0
+    )
     found, status = os.waitpid(process.pid, os.WUNTRACED)
     assert found == process.pid
     assert os.WIFSTOPPED(status)
@@ -191,7 +193,15 @@ def test_the_sandbox_can_stop_both() -> None:
 
 
 def test_where_nobody_could_continue_it_nothing_stops() -> None:
-    assert finish(start("boot.stop_sandbox(); return 5", start_new_session=True)) == "code 5\n"
+    assert (
+        finish(
+            start(
+                "from runsc.kernel.hostjob import stop_sandbox; stop_sandbox(); return 5",
+                start_new_session=True,
+            )
+        )
+        == "code 5\n"
+    )
 
 
 def test_descriptors_of_the_caller_are_not_passed_on() -> None:
