@@ -6,8 +6,8 @@ The process of the command line forks the sandbox's process (``runsc.sandbox.sen
   process itself ignores these signals. Both are in the terminal's foreground process group, so that the
   guest can read the terminal, and Ctrl-C reaches both: going through the pipe only, each signal arrives
   exactly once, wherever it came from. That goes for Ctrl-Z too: a shell inside may want to stop one of its
-  jobs by it. If nobody inside does, the sandbox's process stops itself (``runsc.kernel.hostjob``), this one follows,
-  and the shell that started runsc sees its job stopped.
+  jobs by it. If nobody inside does, the sandbox's process stops itself (``runsc.kernel.hostjob``), this one
+  follows, and the shell that started runsc sees its job stopped.
 - Should this process die, the kernel kills the sandbox's: that holds the read end of a pipe (the lifeline)
   whose "I/O is possible" signal is SIGKILL. Unlike PR_SET_PDEATHSIG this survives a change of credentials.
 - Should the sandbox's process die without a word, the user is told so, with where its log is.
@@ -116,8 +116,8 @@ def _watch(pid: int, forwarded: set[signal.Signals], signal_write: int, log: Log
         if not os.WIFSTOPPED(status):
             return status
         if os.WSTOPSIG(status) in (signal.SIGSTOP, signal.SIGTSTP):
-            # It stopped itself (``runsc.kernel.hostjob``), or somebody stopped it: to the shell we are the job, so
-            # stop as well. What continues us continues both.
+            # It stopped itself, or somebody stopped it: to the shell we are the job, so stop as well.
+            # What continues us continues both.
             os.kill(os.getpid(), signal.SIGSTOP)
             os.kill(pid, signal.SIGCONT)
 
