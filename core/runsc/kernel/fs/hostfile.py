@@ -12,9 +12,10 @@ import fcntl
 import os
 import select
 import socket
+import stat
 from errno import EACCES, EINVAL, ENODEV, ENOTTY, EPERM
 from select import EPOLLET
-from stat import S_ISCHR, S_ISFIFO, S_ISREG, S_ISSOCK
+from stat import S_IFCHR, S_ISCHR, S_ISFIFO, S_ISREG, S_ISSOCK
 from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_ACCMODE, O_APPEND, O_NONBLOCK, O_RDWR, O_TRUNC
@@ -206,12 +207,16 @@ class HostFs(FileSystem):
 class HostInode(Inode):
     """The inode of an inherited file: type, size and times as on the host."""
 
-    __slots__ = ("handle",)
+    __slots__ = ("handle", "host_mode")
 
     def __init__(self, handle: HostHandle, st: os.stat_result) -> None:
         super().__init__(HostFs(), st.st_ino, st.st_mode, st.st_uid, st.st_gid, st.st_rdev)
         self.handle = handle
         self.fs.dev = st.st_dev
+        if handle.kind == PIPE:
+            # To the VFS it is a device: opening it anew means this pipe, not a FIFO of the guest's.
+            self.mode = S_IFCHR | stat.S_IMODE(st.st_mode)
+        self.host_mode = st.st_mode
         self._take(st)
 
     def _take(self, st: os.stat_result) -> None:
@@ -226,7 +231,7 @@ class HostInode(Inode):
     def stat(self) -> Stat:
         self.refresh()
         return Stat(
-            self.fs.dev, self.ino, self.mode, self.nlink, self.uid, self.gid, self.rdev, self.size, 4096,
+            self.fs.dev, self.ino, self.host_mode, self.nlink, self.uid, self.gid, self.rdev, self.size, 4096,
             (self.size + 511) // 512, self.atime, self.mtime, self.ctime,
         )  # fmt: skip
 

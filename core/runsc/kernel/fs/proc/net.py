@@ -1,0 +1,116 @@
+"""/proc/net: interfaces, and the tables of sockets, as far as the sandbox has them (proc_pid_net(5))."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runsc.kernel.kernel import Kernel
+    from runsc.kernel.task import Task
+
+    Show = Callable[[Task], str | bytes]
+
+_DEV_HEAD = (
+    "Inter-|   Receive                                                |  Transmit\n"
+    " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls"
+    " carrier compressed\n"
+)
+_TCP_HEAD = (
+    "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
+    "                                                     \n"
+)
+_TCP6_HEAD = (
+    "  sl  local_address                         remote_address                        st tx_queue rx_queue "
+    "tr"
+    " tm->when retrnsmt   uid  timeout inode\n"
+)
+_UDP_HEAD = (
+    "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref "
+    "pointer"
+    " drops             \n"
+)
+_UDP6_HEAD = (
+    "  sl  local_address                         remote_address                        st tx_queue rx_queue "
+    "tr"
+    " tm->when retrnsmt   uid  timeout inode ref pointer drops\n"
+)
+_ROUTE_HEAD = (
+    "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT"
+    "                                                       \n"
+)
+_UNIX_HEAD = "Num       RefCount Protocol Flags    Type St Inode Path\n"
+_ARP_HEAD = "IP address       HW type     Flags       HW address            Mask     Device\n"
+_PACKET_HEAD = "sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n"
+_NETLINK_HEAD = "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n"
+
+#: What a network plugin's tables may add: the file's name, and the lines behind its heading.
+_TABLES = (
+    ("arp", _ARP_HEAD),
+    ("if_inet6", ""),
+    ("ipv6_route", ""),
+    ("netlink", _NETLINK_HEAD),
+    ("packet", _PACKET_HEAD),
+    ("raw", _UDP_HEAD),
+    ("raw6", _UDP6_HEAD),
+    ("route", _ROUTE_HEAD),
+    ("tcp", _TCP_HEAD),
+    ("tcp6", _TCP6_HEAD),
+    ("udp", _UDP_HEAD),
+    ("udp6", _UDP6_HEAD),
+    ("unix", _UNIX_HEAD),
+)
+
+
+def net_files(kernel: Kernel) -> list[tuple[str, Show]]:
+    """Name and text of each file. ``kernel.extra["proc_net"]`` may hold functions that make the lines of a table, by
+    its name; who implements sockets puts them there."""
+
+    def table(name: str, head: str) -> Show:
+        def show(reader: Task) -> str:
+            lines: Callable[[], str] | None = kernel.extra.get("proc_net", {}).get(name)
+            return head + (lines() if lines is not None else "")
+
+        return show
+
+    files = [(name, table(name, head)) for name, head in _TABLES]
+    files.append(("dev", lambda reader: show_dev(kernel)))
+    files.append(("sockstat", lambda reader: _SOCKSTAT))
+    files.append(("snmp", lambda reader: _SNMP))
+    return sorted(files)
+
+
+_SOCKSTAT = (
+    "sockets: used 0\nTCP: inuse 0 orphan 0 tw 0 alloc 0 mem 0\nUDP: inuse 0 mem 0\nUDPLITE: inuse 0\nRAW: inuse 0\n"
+    "FRAG: inuse 0 memory 0\n"
+)
+_SNMP = (
+    "Ip: Forwarding DefaultTTL InReceives InHdrErrors InAddrErrors ForwDatagrams InUnknownProtos InDiscards "
+    "InDelivers"
+    " OutRequests OutDiscards OutNoRoutes ReasmTimeout ReasmReqds ReasmOKs ReasmFails FragOKs FragFails FragCreates\n"
+    "Ip: 2 64 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
+    "Tcp: RtoAlgorithm RtoMin RtoMax MaxConn ActiveOpens PassiveOpens AttemptFails EstabResets CurrEstab "
+    "InSegs OutSegs"
+    " RetransSegs InErrs OutRsts InCsumErrors\n"
+    "Tcp: 1 200 120000 -1 0 0 0 0 0 0 0 0 0 0 0\n"
+    "Udp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti MemErrors\n"
+    "Udp: 0 0 0 0 0 0 0 0 0\n"
+)
+
+
+def show_dev(kernel: Kernel) -> str:
+    """/proc/net/dev: each interface with its sixteen counters."""
+    counters: Callable[[], list[tuple[str, tuple[int, ...]]]] | None = kernel.extra.get("proc_net", {}).get(
+        "dev"
+    )
+    interfaces = counters() if counters is not None else [("lo", (0,) * 16)]
+    lines = [_DEV_HEAD]
+    for name, values in interfaces:
+        receive, send = values[:8], values[8:]
+        lines.append(
+            f"{name:>6}:{receive[0]:8}{receive[1]:8}{receive[2]:5}{receive[3]:5}{receive[4]:5}{receive[5]:6}"
+            f"{receive[6]:11}{receive[7]:10} {send[0]:8}{send[1]:8}{send[2]:5}{send[3]:5}{send[4]:5}{send[5]:6}"
+            f"{send[6]:8}{send[7]:11}\n"
+        )
+    return "".join(lines)

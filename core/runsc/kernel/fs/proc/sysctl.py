@@ -1,0 +1,210 @@
+"""/proc/sys: the settings that exist, most of them only to be read (proc_sys(5))."""
+
+from __future__ import annotations
+
+from errno import EINVAL, EPERM
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from runsc.kernel.credentials import CAP_SYS_ADMIN
+from runsc.kernel.errors import LinuxError
+from runsc.kernel.fs.proc.node import ProcDir, ProcFile, ProcFs
+from runsc.kernel.version import MACHINE, RELEASE, VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runsc.kernel.kernel import Kernel
+    from runsc.kernel.task import Task
+
+#: Settings with a value that stays. Who may write them in Linux finds them read-only here: they can't take effect.
+_FIXED: dict[str, str] = {
+    "kernel/arch": MACHINE,
+    "kernel/cap_last_cap": "40",
+    "kernel/core_pattern": "core",
+    "kernel/core_uses_pid": "0",
+    "kernel/dmesg_restrict": "1",
+    "kernel/keys/maxbytes": "20000",
+    "kernel/keys/maxkeys": "200",
+    "kernel/kptr_restrict": "1",
+    "kernel/msgmax": "8192",
+    "kernel/msgmnb": "16384",
+    "kernel/msgmni": "32000",
+    "kernel/ngroups_max": "65536",
+    "kernel/osrelease": RELEASE,
+    "kernel/ostype": "Linux",
+    "kernel/overflowgid": "65534",
+    "kernel/overflowuid": "65534",
+    "kernel/panic": "0",
+    "kernel/perf_event_paranoid": "4",
+    "kernel/printk": "4\t4\t1\t7",
+    "kernel/pty/max": "4096",
+    "kernel/pty/reserve": "1024",
+    "kernel/random/entropy_avail": "256",
+    "kernel/random/poolsize": "256",
+    "kernel/random/urandom_min_reseed_secs": "60",
+    "kernel/random/write_wakeup_threshold": "256",
+    "kernel/randomize_va_space": "2",
+    "kernel/sem": "32000\t1024000000\t500\t32000",
+    "kernel/shmall": "18446744073692774399",
+    "kernel/shmmax": "18446744073692774399",
+    "kernel/shmmni": "4096",
+    "kernel/tainted": "0",
+    "kernel/threads-max": "60000",
+    "kernel/unprivileged_bpf_disabled": "2",
+    "kernel/version": VERSION,
+    "vm/admin_reserve_kbytes": "8192",
+    "vm/dirty_background_ratio": "10",
+    "vm/dirty_ratio": "20",
+    "vm/legacy_va_layout": "0",
+    "vm/max_map_count": "65530",
+    "vm/min_free_kbytes": "67584",
+    "vm/mmap_min_addr": "65536",
+    "vm/nr_hugepages": "0",
+    "vm/overcommit_kbytes": "0",
+    "vm/overcommit_memory": "0",
+    "vm/overcommit_ratio": "50",
+    "vm/panic_on_oom": "0",
+    "vm/swappiness": "60",
+    "vm/user_reserve_kbytes": "131072",
+    "vm/vfs_cache_pressure": "100",
+    "fs/aio-max-nr": "65536",
+    "fs/aio-nr": "0",
+    "fs/dentry-state": "0\t0\t45\t0\t0\t0",
+    "fs/epoll/max_user_watches": "1048576",
+    "fs/file-max": "9223372036854775807",
+    "fs/inode-nr": "0\t0",
+    "fs/inode-state": "0\t0\t0\t0\t0\t0\t0",
+    "fs/inotify/max_queued_events": "16384",
+    "fs/inotify/max_user_instances": "128",
+    "fs/inotify/max_user_watches": "65536",
+    "fs/lease-break-time": "45",
+    "fs/leases-enable": "1",
+    "fs/mount-max": "100000",
+    "fs/mqueue/msg_default": "10",
+    "fs/mqueue/msg_max": "10",
+    "fs/mqueue/msgsize_default": "8192",
+    "fs/mqueue/msgsize_max": "8192",
+    "fs/mqueue/queues_max": "256",
+    "fs/nr_open": "1048576",
+    "fs/overflowgid": "65534",
+    "fs/overflowuid": "65534",
+    "fs/pipe-max-size": "1048576",
+    "fs/pipe-user-pages-hard": "0",
+    "fs/pipe-user-pages-soft": "16384",
+    "fs/protected_fifos": "0",
+    "fs/protected_hardlinks": "0",
+    "fs/protected_regular": "0",
+    "fs/protected_symlinks": "0",
+    "fs/suid_dumpable": "0",
+    "net/core/netdev_max_backlog": "1000",
+    "net/core/optmem_max": "131072",
+    "net/core/rmem_default": "212992",
+    "net/core/rmem_max": "212992",
+    "net/core/somaxconn": "4096",
+    "net/core/wmem_default": "212992",
+    "net/core/wmem_max": "212992",
+    "net/ipv4/ip_default_ttl": "64",
+    "net/ipv4/ip_forward": "0",
+    "net/ipv4/ip_local_port_range": "32768\t60999",
+    "net/ipv4/ip_local_reserved_ports": "",
+    "net/ipv4/ip_nonlocal_bind": "0",
+    "net/ipv4/ip_unprivileged_port_start": "1024",
+    "net/ipv4/ping_group_range": "1\t0",
+    "net/ipv4/tcp_available_congestion_control": "reno cubic",
+    "net/ipv4/tcp_congestion_control": "cubic",
+    "net/ipv4/tcp_fin_timeout": "60",
+    "net/ipv4/tcp_keepalive_intvl": "75",
+    "net/ipv4/tcp_keepalive_probes": "9",
+    "net/ipv4/tcp_keepalive_time": "7200",
+    "net/ipv4/tcp_max_syn_backlog": "2048",
+    "net/ipv4/tcp_mem": "287898\t383866\t575796",
+    "net/ipv4/tcp_retries2": "15",
+    "net/ipv4/tcp_rmem": "4096\t131072\t6291456",
+    "net/ipv4/tcp_sack": "1",
+    "net/ipv4/tcp_syn_retries": "6",
+    "net/ipv4/tcp_syncookies": "1",
+    "net/ipv4/tcp_timestamps": "1",
+    "net/ipv4/tcp_tw_reuse": "2",
+    "net/ipv4/tcp_window_scaling": "1",
+    "net/ipv4/tcp_wmem": "4096\t16384\t4194304",
+    "net/unix/max_dgram_qlen": "10",
+    "user/max_user_namespaces": "0",
+}
+
+#: Longest host and domain names (linux/uts.h).
+_NEW_UTS_LEN = 64
+
+
+def make_sysctl(fs: ProcFs, kernel: Kernel) -> ProcDir:
+    """The tree of /proc/sys."""
+    root = ProcDir(fs)
+    files: dict[str, ProcFile] = {name: ProcFile(fs, _line(value)) for name, value in _FIXED.items()}
+    boot_id = str(uuid4())
+    files["kernel/random/boot_id"] = ProcFile(fs, _line(boot_id))
+    files["kernel/random/uuid"] = ProcFile(fs, lambda reader: f"{uuid4()}\n")
+    files["kernel/hostname"] = ProcFile(
+        fs, lambda reader: kernel.hostname + b"\n", lambda task, data: _set_hostname(kernel, task, data)
+    )
+    files["kernel/domainname"] = ProcFile(
+        fs, lambda reader: kernel.domainname + b"\n", lambda task, data: _set_domainname(kernel, task, data)
+    )
+    files["kernel/pid_max"] = ProcFile(fs, lambda reader: f"{kernel.pid_ns.limit}\n")
+    files["kernel/ns_last_pid"] = ProcFile(fs, lambda reader: f"{kernel.pid_ns.last}\n")
+    files["kernel/pty/nr"] = ProcFile(fs, lambda reader: f"{_ptys(reader)}\n")
+    files["fs/file-nr"] = ProcFile(fs, lambda reader: f"{_open_files(kernel)}\t0\t9223372036854775807\n")
+    for name, file in sorted(files.items()):
+        *parents, last = name.split("/")
+        directory = root
+        for part in parents:
+            found = directory.entries.get(part.encode())
+            if found is None:
+                found = ProcDir(fs)
+                directory.add(part, found)
+            assert isinstance(found, ProcDir)
+            directory = found
+        directory.add(last, file)
+    return root
+
+
+def _line(value: str) -> Callable[[Task], str]:
+    return lambda reader: value + "\n"
+
+
+def _name(task: Task, data: bytes) -> bytes:
+    """A name as proc_do_uts_string takes it: the first line, cut to what fits."""
+    if not task.cred.capable(CAP_SYS_ADMIN):
+        raise LinuxError(EPERM)
+    name = data.split(b"\n", 1)[0].split(b"\0", 1)[0]
+    if len(name) > _NEW_UTS_LEN:
+        raise LinuxError(EINVAL)
+    return name
+
+
+def _set_hostname(kernel: Kernel, task: Task, data: bytes) -> None:
+    kernel.hostname = _name(task, data)
+
+
+def _set_domainname(kernel: Kernel, task: Task, data: bytes) -> None:
+    kernel.domainname = _name(task, data)
+
+
+def _ptys(reader: Task) -> int:
+    from runsc.kernel.fs.devpts import instance_of
+
+    try:
+        return len(instance_of(reader, None).pairs)
+    except LinuxError:
+        return 0
+
+
+def _open_files(kernel: Kernel) -> int:
+    """Open file descriptions that have a descriptor."""
+    return len(
+        {
+            id(file)
+            for task in kernel.tasks.values()
+            for file in task.files.files.values()
+            if task.files.users > 0
+        }
+    )
