@@ -86,11 +86,12 @@ class Plugin:
         return made
 
 
-def load(kind: str, name: str) -> Plugin:
-    """The plugin of ``kind`` that users call ``name``. Raises ``RunscError``."""
+def load(kind: str, name: str, installed: list[Entry] | None = None) -> Plugin:
+    """The plugin of ``kind`` that users call ``name``; ``installed`` is the answer of ``scan`` if it is there
+    already. Raises ``RunscError``."""
     wanted = canonical(kind, name)
-    entries = scan(kind)
-    matches = [entry for entry in entries if entry.name == wanted]
+    entries = scan() if installed is None else installed
+    matches = [entry for entry in entries if entry.kind == kind and entry.name == wanted]
     if len(matches) == 1:
         return activate(matches[0], import_target(matches[0]))
     # Something is unusual: let the authority on entry points say what.

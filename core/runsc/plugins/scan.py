@@ -60,8 +60,8 @@ class Entry:
         return f"Entry({self.kind}:{self.name} = {self.target}, {self.origin})"
 
 
-def scan(kind: str, path: list[str] | None = None) -> list[Entry]:
-    """The entry points of a kind, in the order of ``path`` (``sys.path``).
+def scan(path: list[str] | None = None) -> list[Entry]:
+    """The entry points of all kinds, in the order of ``path`` (``sys.path``).
 
     Of a distribution that is found twice only the first one counts, as for Python's imports.
     """
@@ -85,23 +85,23 @@ def scan(kind: str, path: list[str] | None = None) -> list[Entry]:
                     text = file.read()
             except (OSError, UnicodeDecodeError):
                 continue  # has none, which is the usual case
-            if group_of(kind) in text:
-                found += parse(text, kind, distribution.replace("_", "-"), version.split("-")[0])
+            if "[runsc." in text:
+                found += parse(text, distribution.replace("_", "-"), version.partition("-")[0])
     return found
 
 
-def parse(text: str, kind: str, distribution: str, version: str) -> list[Entry]:
-    """The entries of one ``entry_points.txt`` (packaging.python.org: Entry points specification)."""
-    wanted = f"[{group_of(kind)}]"
-    inside = False
+def parse(text: str, distribution: str, version: str) -> list[Entry]:
+    """The plugins in one ``entry_points.txt`` (packaging.python.org: Entry points specification)."""
+    kind_of = {f"[{group_of(kind)}]": kind for kind in KINDS}
+    kind = None
     entries = []
     for raw in text.splitlines():
         line = raw.strip()
         if not line or line[0] in "#;":
             continue
         if line[0] == "[":
-            inside = line == wanted
-        elif inside:
+            kind = kind_of.get(line)
+        elif kind is not None:
             name, equals, target = line.partition("=")
             # "module:attr [extra]": the extra says nothing about where it is.
             target = target.partition("[")[0].strip()

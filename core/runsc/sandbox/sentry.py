@@ -54,15 +54,16 @@ def _run(config: Config, command: Command, log: Log) -> int:
     gc.disable()
     _raise_descriptor_limit()
     from runsc.plugins.loader import load
-    from runsc.plugins.scan import FILESYSTEM, NETWORK, PLATFORM
+    from runsc.plugins.scan import FILESYSTEM, NETWORK, PLATFORM, scan
 
     log.info(
         f"starting {command.argv!r}: platform {config.platform}, fs {config.fs}, network {config.network}"
     )
+    installed = scan()
     plugins = [
-        _usable(load(PLATFORM, config.platform)),
-        _usable(load(FILESYSTEM, config.fs)),
-        _usable(load(NETWORK, config.network)),
+        _usable(load(PLATFORM, config.platform, installed)),
+        _usable(load(FILESYSTEM, config.fs, installed)),
+        _usable(load(NETWORK, config.network, installed)),
     ]
     from runsc.kernel.boot import start
 

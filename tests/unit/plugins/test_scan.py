@@ -21,7 +21,7 @@ def test_it_sees_what_importlib_sees(kind: str) -> None:
         if point.dist is not None
     }
     assert expected
-    assert {(e.name, e.target, e.distribution, e.version) for e in scan(kind)} == expected
+    assert {(e.name, e.target, e.distribution, e.version) for e in scan() if e.kind == kind} == expected
 
 
 def test_syntax_of_entry_points() -> None:
@@ -38,8 +38,11 @@ broken
 [runsc.platform.more]
 three = no:No
 """
-    found = parse(text, "platform", "dist", "2")
-    assert [(entry.name, entry.target) for entry in found] == [("one", "a.b:C"), ("two", "d:E.F")]
+    found = parse(text, "dist", "2")
+    assert [(entry.kind, entry.name, entry.target) for entry in found] == [
+        ("platform", "one", "a.b:C"),
+        ("platform", "two", "d:E.F"),
+    ]
 
 
 def test_the_first_of_two_copies_counts(tmp_path: Path) -> None:
@@ -48,14 +51,14 @@ def test_the_first_of_two_copies_counts(tmp_path: Path) -> None:
         info.mkdir(parents=True)
         (info / "entry_points.txt").write_text(f"[runsc.network]\nx = {target}\n")
     path = [str(tmp_path / "gone"), str(tmp_path / "first"), str(tmp_path / "second")]
-    assert [entry.target for entry in scan("network", path)] == ["a:A"]
+    assert [entry.target for entry in scan(path)] == ["a:A"]
 
 
 def test_broken_files_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "bad-1.dist-info").mkdir()
     (tmp_path / "bad-1.dist-info" / "entry_points.txt").write_bytes(b"[runsc.platform]\nx = \xff\xfe\n")
     (tmp_path / "worse-1.dist-info").write_text("a file")
-    assert scan("platform", [str(tmp_path)]) == []
+    assert scan([str(tmp_path)]) == []
 
 
 def test_other_names() -> None:
