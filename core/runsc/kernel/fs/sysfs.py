@@ -1,4 +1,5 @@
-"""/sys: what libraries and tools ask of the machine: CPUs, memory settings, the loopback interface (sysfs(5)).
+"""/sys: what libraries and tools ask of the machine: CPUs, memory settings, the loopback interface
+(sysfs(5)).
 
 The host's values are read at boot, through an allow-list of files; nothing here can be written.
 """
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from runsc.kernel.fs.proc.hostfacts import host_facts
 from runsc.kernel.fs.proc.node import ProcDir, ProcFile, ProcFs, ProcLink
-from runsc.kernel.fs.proc.status import cpu_list
+from runsc.kernel.fs.proc.status import cpu_list, cpu_mask
 from runsc.kernel.vfs.inode import StatFs
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ def read_host(cpus: tuple[int, ...]) -> dict[str, bytes]:
                     _copy(f"{_CPU}/cpu{cpu}/cache/{index}/{name}", found)
     for node in _list("devices/system/node"):
         if node == "node0":
-            _copy(f"devices/system/node/{node}/distance", found)
+            for name in ("distance", "meminfo"):
+                _copy(f"devices/system/node/{node}/{name}", found)
     return found
 
 
@@ -145,6 +147,8 @@ def make_sysfs(kernel: Kernel) -> SysFs:
     for name in ("online", "possible", "has_cpu", "has_memory", "has_normal_memory"):
         files[f"devices/system/node/{name}"] = b"0\n"
     files["devices/system/node/node0/cpulist"] = cpus
+    mask = sum(1 << cpu for cpu in kernel.cpus)
+    files["devices/system/node/node0/cpumap"] = cpu_mask(mask, mask.bit_length()).encode() + b"\n"
     for name, value in _LOOPBACK.items():
         files[f"devices/virtual/net/lo/{name}"] = value.encode() + b"\n"
     for path, text in sorted(files.items()):

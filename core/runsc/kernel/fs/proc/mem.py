@@ -33,7 +33,8 @@ class MemInode(ProcInode):
 
 
 class MemFile(File):
-    """Reads and writes at addresses; it stays with the memory it was opened for, also through an execve(2)."""
+    """Reads and writes at addresses; it stays with the memory it was opened for, also through an
+    execve(2)."""
 
     __slots__ = ("mm",)
 

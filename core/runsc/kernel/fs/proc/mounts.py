@@ -79,8 +79,8 @@ def show_mountinfo(target: Task, reader: Task) -> str:
         device = f"{major(mount.fs.dev)}:{minor(mount.fs.dev)}"
         super_options = ("ro" if mount.fs.read_only else "rw") + mount.fs.mount_options()
         lines.append(
-            f"{mount.ident} {parent} {device} {escape(_root_name(mount))} {place} {_mount_options(mount)}{tags}"
-            f" - {mount.fs.name} {escape(mount.fs.source)} {super_options}\n"
+            f"{mount.ident} {parent} {device} {escape(_root_name(mount))} {place}"
+            f" {_mount_options(mount)}{tags} - {mount.fs.name} {escape(mount.fs.source)} {super_options}\n"
         )
     return "".join(lines)
 

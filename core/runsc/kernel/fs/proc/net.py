@@ -64,8 +64,8 @@ _TABLES = (
 
 
 def net_files(kernel: Kernel) -> list[tuple[str, Show]]:
-    """Name and text of each file. ``kernel.extra["proc_net"]`` may hold functions that make the lines of a table, by
-    its name; who implements sockets puts them there."""
+    """Name and text of each file. ``kernel.extra["proc_net"]`` may hold functions that make the lines of
+    a table, by its name; who implements sockets puts them there."""
 
     def table(name: str, head: str) -> Show:
         def show(reader: Task) -> str:
@@ -82,19 +82,22 @@ def net_files(kernel: Kernel) -> list[tuple[str, Show]]:
 
 
 _SOCKSTAT = (
-    "sockets: used 0\nTCP: inuse 0 orphan 0 tw 0 alloc 0 mem 0\nUDP: inuse 0 mem 0\nUDPLITE: inuse 0\nRAW: inuse 0\n"
+    "sockets: used 0\n"
+    "TCP: inuse 0 orphan 0 tw 0 alloc 0 mem 0\nUDP: inuse 0 mem 0\nUDPLITE: inuse 0\nRAW: inuse 0\n"
     "FRAG: inuse 0 memory 0\n"
 )
 _SNMP = (
     "Ip: Forwarding DefaultTTL InReceives InHdrErrors InAddrErrors ForwDatagrams InUnknownProtos InDiscards "
     "InDelivers"
-    " OutRequests OutDiscards OutNoRoutes ReasmTimeout ReasmReqds ReasmOKs ReasmFails FragOKs FragFails FragCreates\n"
+    " OutRequests OutDiscards OutNoRoutes ReasmTimeout ReasmReqds ReasmOKs ReasmFails"
+    " FragOKs FragFails FragCreates\n"
     "Ip: 2 64 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
     "Tcp: RtoAlgorithm RtoMin RtoMax MaxConn ActiveOpens PassiveOpens AttemptFails EstabResets CurrEstab "
     "InSegs OutSegs"
     " RetransSegs InErrs OutRsts InCsumErrors\n"
     "Tcp: 1 200 120000 -1 0 0 0 0 0 0 0 0 0 0 0\n"
-    "Udp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti MemErrors\n"
+    "Udp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti"
+    " MemErrors\n"
     "Udp: 0 0 0 0 0 0 0 0 0\n"
 )
 
@@ -110,7 +113,7 @@ def show_dev(kernel: Kernel) -> str:
         receive, send = values[:8], values[8:]
         lines.append(
             f"{name:>6}:{receive[0]:8}{receive[1]:8}{receive[2]:5}{receive[3]:5}{receive[4]:5}{receive[5]:6}"
-            f"{receive[6]:11}{receive[7]:10} {send[0]:8}{send[1]:8}{send[2]:5}{send[3]:5}{send[4]:5}{send[5]:6}"
-            f"{send[6]:8}{send[7]:11}\n"
+            f"{receive[6]:11}{receive[7]:10} {send[0]:8}{send[1]:8}{send[2]:5}{send[3]:5}{send[4]:5}"
+            f"{send[5]:6}{send[6]:8}{send[7]:11}\n"
         )
     return "".join(lines)

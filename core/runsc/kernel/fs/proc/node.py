@@ -1,4 +1,5 @@
-"""What proc is made of: a file system whose names are looked up afresh, and files whose text is made when it is read."""
+"""What proc is made of: a file system whose names are looked up afresh, and files whose text is made when
+it is read."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ FIRST_INO = 0xF0000000
 
 
 class ProcFs(FileSystem):
-    """A proc file system. Processes' nodes are kept as long as the process is there, so that they stay the same."""
+    """A proc file system. Processes' nodes are kept as long as the process is there, so that they stay
+    the same."""
 
     __slots__ = ("kernel", "next_ino", "root_inode")
 
@@ -52,7 +54,8 @@ class ProcFs(FileSystem):
 
 
 class ProcInode(Inode):
-    """Any node of proc. Its attributes can't be changed; truncation, which ``>`` of a shell asks for, does nothing."""
+    """Any node of proc. Its attributes can't be changed; truncation, which ``>`` of a shell asks for,
+    does nothing."""
 
     __slots__ = ()
 
@@ -123,7 +126,8 @@ class ProcFile(ProcInode):
 
 
 class TextFile(File):
-    """An open file of proc. The text is made at the first read, and again by a read from the start (seq_file)."""
+    """An open file of proc. The text is made at the first read, and again by a read from the start
+    (seq_file)."""
 
     __slots__ = ("text",)
 

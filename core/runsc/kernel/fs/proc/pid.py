@@ -1,4 +1,5 @@
-"""/proc/PID and /proc/PID/task/TID: the nodes of a process, their modes, and who owns them (fs/proc/base.c)."""
+"""/proc/PID and /proc/PID/task/TID: the nodes of a process, their modes, and who owns them
+(fs/proc/base.c)."""
 
 from __future__ import annotations
 
@@ -129,7 +130,8 @@ def show_timers(target: Task, reader: Task) -> str:
         kind = {0: "signal", 1: "none", 2: "thread"}.get(notify & 3, "signal")
         whom = f"tid.{timer.target.tid}" if timer.target is not None else f"pid.{target.group.tgid}"
         lines.append(
-            f"ID: {ident}\nsignal: {signo}/{timer.value:016x}\nnotify: {kind}/{whom}\nClockID: {timer.timer.clock}\n"
+            f"ID: {ident}\nsignal: {signo}/{timer.value:016x}\nnotify: {kind}/{whom}\n"
+            f"ClockID: {timer.timer.clock}\n"
         )
     return "".join(lines)
 
@@ -218,8 +220,8 @@ class TaskLink(ProcInode):
 
 
 class TaskDir(ProcInode):
-    """/proc/PID (``thread`` False) or /proc/PID/task/TID. Inode numbers follow from the id, so that they stay the
-    same from one look to the next."""
+    """/proc/PID (``thread`` False) or /proc/PID/task/TID. Inode numbers follow from the id, so that they
+    stay the same from one look to the next."""
 
     __slots__ = ("nodes", "target", "thread")
 
@@ -285,8 +287,8 @@ class TaskDir(ProcInode):
         return ProcFile(self.fs, read, None if store is None else write, mode, ino)
 
     def refresh(self) -> None:
-        """Nodes belong to the process's effective user, or to root if it may not be dumped; the directory itself
-        always to the user (task_dump_owner)."""
+        """Nodes belong to the process's effective user, or to root if it may not be dumped; the directory
+        itself always to the user (task_dump_owner)."""
         cred = self.target.cred
         self.uid, self.gid = cred.euid, cred.egid
         owner = (cred.euid, cred.egid) if self.target.group.dumpable == 1 else (0, 0)

@@ -90,7 +90,8 @@ class ProcRoot(ProcDir):
 
 
 def make_proc(kernel: Kernel) -> ProcFs:
-    """A proc file system. What it tells of the machine is read from the host now, before the sandbox is closed."""
+    """A proc file system. What it tells of the machine is read from the host now, before the sandbox is
+    closed."""
     host_facts(kernel)
     fs = ProcFs(kernel)
     root = ProcRoot(fs)

@@ -97,8 +97,8 @@ def printable(comm: bytes) -> str:
 
 
 class MemoryFigures:
-    """Sizes in kB. How what is resident divides into file pages and others isn't known to the kernel: file pages are
-    counted as far as the file areas reach, the rest is anonymous."""
+    """Sizes in kB. How what is resident divides into file pages and others isn't known to the kernel:
+    file pages are counted as far as the file areas reach, the rest is anonymous."""
 
     __slots__ = ("data", "exe", "lib", "locked", "resident", "resident_file", "size", "stack")
 
@@ -132,7 +132,8 @@ def _pages_up(value: int) -> int:
 
 
 def show_stat(target: Task, reader: Task, thread: bool = False) -> str:
-    """/proc/PID/stat (``thread``: /proc/PID/task/TID/stat). Addresses are 0 for who may not look into the process."""
+    """/proc/PID/stat (``thread``: /proc/PID/task/TID/stat). Addresses are 0 for who may not look into the
+    process."""
     group = target.group
     allowed = may_access(reader, target)
     mm = memory_of(target)
@@ -198,7 +199,7 @@ def show_stat(target: Task, reader: Task, thread: bool = False) -> str:
     return " ".join(map(str, fields)) + "\n"
 
 
-def _cpu_mask(mask: int, count: int) -> str:
+def cpu_mask(mask: int, count: int) -> str:
     """A CPU mask in groups of 32 bits, as long as the number of CPUs asks."""
     digits = max((count + 3) // 4, 1)
     text = f"{mask:0{digits}x}"
@@ -251,6 +252,7 @@ def show_status(target: Task, reader: Task, thread: bool = False) -> str:
     queued = sum(task.pending.count() for task in group.tasks) + group.pending.count()
     cpus = len(target.kernel.cpus)
     allowed = target.cpu_mask
+    allowed_list = cpu_list([cpu for cpu in range(allowed.bit_length()) if allowed >> cpu & 1])
     lines.append(
         f"Threads:\t{max(len(group.tasks), 1)}\n"
         f"SigQ:\t{queued}/{group.limits[RLIMIT_SIGPENDING][0]}\n"
@@ -260,8 +262,8 @@ def show_status(target: Task, reader: Task, thread: bool = False) -> str:
         f"CapBnd:\t{cred.bounding:016x}\nCapAmb:\t{cred.ambient:016x}\n"
         f"NoNewPrivs:\t{int(cred.no_new_privs)}\nSeccomp:\t0\nSeccomp_filters:\t0\n"
         "Speculation_Store_Bypass:\tvulnerable\nSpeculationIndirectBranch:\tconditional enabled\n"
-        f"Cpus_allowed:\t{_cpu_mask(allowed, cpus)}\n"
-        f"Cpus_allowed_list:\t{cpu_list([cpu for cpu in range(allowed.bit_length()) if allowed >> cpu & 1])}\n"
+        f"Cpus_allowed:\t{cpu_mask(allowed, cpus)}\n"
+        f"Cpus_allowed_list:\t{allowed_list}\n"
         "Mems_allowed:\t00000000,00000001\nMems_allowed_list:\t0\n"
         "voluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n"
     )

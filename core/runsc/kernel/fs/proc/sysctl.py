@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from runsc.kernel.kernel import Kernel
     from runsc.kernel.task import Task
 
-#: Settings with a value that stays. Who may write them in Linux finds them read-only here: they can't take effect.
+#: Settings with a value that stays. Who may write them in Linux finds them read-only here: they can't
+#: take effect.
 _FIXED: dict[str, str] = {
     "kernel/arch": MACHINE,
     "kernel/cap_last_cap": "40",
