@@ -36,14 +36,12 @@ _LINKS = (
 
 
 def make_dev(kernel: Kernel) -> Tmpfs:
-    """A tmpfs with what belongs into /dev. ``console`` is there if the sandbox has a terminal."""
+    """A tmpfs with what belongs into /dev."""
     cred = Credentials(0, 0, (), ALL_CAPS)
     dev = Tmpfs(size=64 << 20, mode=0o755)
     root = dev.root_inode
     for name, major, minor in _NODES:
         root.create(name, S_IFCHR | 0o666, cred, makedev(major, minor))
-    if kernel.console is not None:
-        root.create(b"console", S_IFCHR | 0o620, cred, makedev(5, 1))
     for name, target in _LINKS:
         root.symlink(name, target, cred)
     for name in (b"pts", b"shm", b"mqueue"):
@@ -52,21 +50,31 @@ def make_dev(kernel: Kernel) -> Tmpfs:
 
 
 def mount_dev(kernel: Kernel, namespace: MountNamespace, at: Path, shm_size: int = 64 << 20) -> None:
-    """Mount /dev on ``at``, with devpts, shm (of ``shm_size`` bytes) and, if the sandbox has a terminal, that
-    terminal on ``console``, so that ttyname(3) finds it."""
+    """Mount /dev on ``at``, with devpts and shm (of ``shm_size`` bytes)."""
     dev = namespace.mount(make_dev(kernel), at, MS_NOSUID)
+    kernel.extra["dev_mount"] = dev
     namespace.mount(DevPts(kernel), _below(namespace, dev, b"pts"), MS_NOSUID | MS_NOEXEC)
     shm = Tmpfs(size=shm_size, source="shm")
     namespace.mount(shm, _below(namespace, dev, b"shm"), MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    if kernel.console is not None:
-        namespace.mount(kernel.console.node_fs(), _below(namespace, dev, b"console"), MS_NOSUID | MS_NOEXEC)
+
+
+def mount_console(kernel: Kernel, namespace: MountNamespace) -> None:
+    """Put the sandbox's terminal on /dev/console, so that ttyname(3) finds it; nothing without a /dev of
+    ours."""
+    dev: Mount | None = kernel.extra.get("dev_mount")
+    if dev is None:
+        return
+    root = dev.root.inode
+    assert root is not None
+    root.create(b"console", S_IFCHR | 0o620, Credentials(0, 0, (), ALL_CAPS), makedev(5, 1))
+    namespace.mount(kernel.console.node_fs(), _below(namespace, dev, b"console"), MS_NOSUID | MS_NOEXEC)
 
 
 def _below(namespace: MountNamespace, mount: Mount, name: bytes) -> Path:
     """The entry ``name`` of the root of ``mount``."""
     root = mount.root
     dentry = root.children.get(name)
-    if dentry is None:
+    if dentry is None or dentry.inode is None:
         assert root.inode is not None
         dentry = Dentry(name, root, root.inode.lookup(name))
         namespace.cache.add(dentry)

@@ -89,13 +89,15 @@ class HostHandle:
     """
 
     __slots__ = (
-        "access", "fd", "inode", "kernel", "kind", "nonblocking", "pollable", "poller", "queue", "sock",
+        "access", "fd", "host_rdev", "inode", "kernel", "kind", "nonblocking", "pollable", "poller", "queue",
+        "sock",
         "users",
     )  # fmt: skip
 
     def __init__(self, kernel: Kernel, fd: int) -> None:
         st = os.fstat(fd)
         self.kernel = kernel
+        self.host_rdev = st.st_rdev
         self.access = fcntl.fcntl(fd, fcntl.F_GETFL) & O_ACCMODE
         self.nonblocking = False
         if S_ISREG(st.st_mode):
@@ -417,7 +419,7 @@ def host_stdio(kernel: Kernel, fd: int) -> File:
     has closed the file everywhere. At boot: /proc and the terminal can still be opened. The first
     terminal becomes ``kernel.console``.
     """
-    handle = HostHandle(kernel, fd)
+    handle = HostHandle(kernel, _take_over(fd))
     status = fcntl.fcntl(handle.fd, fcntl.F_GETFL)
     flags = handle.access | status & O_APPEND
     if not handle.nonblocking:
@@ -431,7 +433,27 @@ def host_stdio(kernel: Kernel, fd: int) -> File:
     return _plain_file(handle, flags)
 
 
+def _take_over(fd: int) -> int:
+    """A number of our own for ``fd``, which then isn't what it was: the guest's file alone is to keep a
+    pipe open.
+
+    Numbers 0 and 1 stay in use, or the next file opened would get them. Standard error stays as it is,
+    for what we ourselves may have to say."""
+    own = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    if fd in (0, 1):
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        os.dup2(null, fd)
+        os.close(null)
+    elif fd > 2:
+        os.close(fd)
+    return own
+
+
 def attach_console(kernel: Kernel, task: Task) -> None:
-    """Make the console, if there is one, the controlling terminal of the first task's session."""
+    """Make the console, if there is one, the controlling terminal of the first task's session, and give
+    it its name in /dev."""
     if kernel.console is not None:
+        from runsc.kernel.fs.devtmpfs import mount_console
+
         kernel.console.attach(task)
+        mount_console(kernel, task.fs.namespace)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 from errno import EINVAL
+from os import makedev
 from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_NONBLOCK
@@ -70,6 +71,9 @@ _SETTERS = {
 }  # fmt: skip
 
 
+#: /dev/console.
+CONSOLE_RDEV = makedev(5, 1)
+
 _FROM_TERMINAL = (SIGINT, SIGQUIT, SIGTSTP, SIGWINCH)
 
 
@@ -79,7 +83,7 @@ class HostTty(Tty):
     __slots__ = ("handle", "saved", "termios")
 
     def __init__(self, kernel: Kernel, handle: HostHandle) -> None:
-        super().__init__(kernel, handle.inode.rdev)
+        super().__init__(kernel, CONSOLE_RDEV)
         self.handle = handle.get()
         self.queue = handle.queue
         self.saved: bytes = fcntl.ioctl(handle.fd, TCGETS, bytes(TERMIOS.size))
@@ -139,11 +143,14 @@ def tty_of(handle: HostHandle) -> HostTty:
     console."""
     kernel = handle.kernel
     known: dict[int, HostTty] = kernel.extra.setdefault("host_terminals", {})
-    tty = known.get(handle.inode.rdev)
+    tty = known.get(handle.host_rdev)
     if tty is None:
-        tty = known[handle.inode.rdev] = HostTty(kernel, handle)
+        tty = known[handle.host_rdev] = HostTty(kernel, handle)
         if kernel.console is None:
             kernel.console = tty
+    if tty is kernel.console:
+        # The number of a pseudoterminal would be looked for, and not found, in the guest's /dev/pts.
+        handle.inode.rdev = CONSOLE_RDEV
     return tty
 
 
