@@ -16,8 +16,8 @@ PRIO_PROCESS = 0
 PRIO_PGRP = 1
 PRIO_USER = 2
 
-#: struct rusage: user time, system time (seconds, microseconds each), maxrss (KiB), and 13 counts.
-RUSAGE = Struct("<16q")
+#: struct rusage: user time, system time (seconds, microseconds each), maxrss (KiB), and 13 more counts.
+RUSAGE = Struct("<18q")
 
 #: Highest hard limit of descriptors (fs.nr_open).
 NR_OPEN = 1048576
@@ -27,5 +27,5 @@ def pack_rusage(user_ns: int, system_ns: int, maxrss_kib: int = 0) -> bytes:
     """A struct rusage; what nobody counts (faults, switches, blocks) is 0."""
     user, system = user_ns // 1000, system_ns // 1000
     return RUSAGE.pack(
-        user // 1_000_000, user % 1_000_000, system // 1_000_000, system % 1_000_000, maxrss_kib, *(0,) * 11
+        user // 1_000_000, user % 1_000_000, system // 1_000_000, system % 1_000_000, maxrss_kib, *(0,) * 13
     )

@@ -17,7 +17,6 @@ from runsc.strace.arguments import (
     hexadecimal,
     in_buffer,
     in_struct,
-    number32,
     out_buffer,
     out_struct,
     path,
@@ -27,7 +26,7 @@ from runsc.strace.arguments import (
 from runsc.strace.ioctls import argument_after, argument_before
 from runsc.strace.signals import wait_status_text
 from runsc.strace.sockets import LEVELS, OPTIONS
-from runsc.strace.structs import mode_text, timespec_text, timeval_text
+from runsc.strace.structs import mode_text, signal_name, sigset_text, timespec_text, timeval_text
 from runsc.strace.text import Enum, Flags, pointer, quote, quote_hex, signed32
 
 if TYPE_CHECKING:
@@ -64,13 +63,29 @@ def _fcntl_argument(view: View, index: int) -> str:
         return flags.OPEN(value & 0xFFFFFFFF)
     if command in (5, 6, 7, 36, 37, 38):
         return _flock(view, value)
+    if command == 10:
+        return signal_name(signed32(value))
+    if command == 1026:
+        return _NOTIFY(value & 0xFFFFFFFF)
     if command == 1033:
         return _SEALS(value & 0xFFFFFFFF)
     if command == 1024:
-        return _LOCKS.get(signed32(value)) or hex(value)
+        return _LOCKS.get(signed32(value)) or f"{value & 0xFFFFFFFF:#x} /* F_??? */"
     return hexadecimal(view, index)
 
 
+_NOTIFY = Flags(
+    "DN_???",
+    [
+        (1, "DN_ACCESS"),
+        (2, "DN_MODIFY"),
+        (4, "DN_CREATE"),
+        (8, "DN_DELETE"),
+        (16, "DN_RENAME"),
+        (32, "DN_ATTRIB"),
+        (1 << 31, "DN_MULTISHOT"),
+    ],
+)
 _LOCKS = {0: "F_RDLCK", 1: "F_WRLCK", 2: "F_UNLCK"}
 _SEALS = Flags(
     "F_SEAL_???",
@@ -249,25 +264,33 @@ def _clone3_arguments(view: View, index: int) -> str:
     return text
 
 
-_FUTEX_ARGUMENTS = {0: 4, 1: 3, 2: 3, 3: 5, 4: 6, 5: 6, 6: 4, 7: 2, 8: 2, 9: 6, 10: 6, 11: 5, 12: 6, 13: 4}
-
-
-def _futex_count(view: View) -> int:
-    return _FUTEX_ARGUMENTS.get(view.args[1] & 0x7F, 6)
-
-
-def _futex_timeout(view: View, index: int) -> str:
-    if view.args[1] & 0x7F in (0, 6, 9, 11, 13):
-        return in_struct("timespec")(view, index)
-    return str(view.args[index] & 0xFFFFFFFF)
-
-
-def _futex_bits(view: View, index: int) -> str:
-    operation = view.args[1] & 0x7F
-    value = view.args[index] & 0xFFFFFFFF
-    if operation in (9, 10):
-        return "FUTEX_BITSET_MATCH_ANY" if value == 0xFFFFFFFF else hex(value) if value else "0"
-    return str(value)
+def futex_arguments(view: View) -> list[str]:
+    """futex's arguments: which there are, and what they mean, depends on the operation."""
+    word, code, value, other, word2, value3 = view.args
+    operation = code & 0x7F
+    parts = [pointer(word), flags.futex_op(signed32(code))]
+    timeout = in_struct("timespec")(view, 3)
+    if operation in (7, 8):  # UNLOCK_PI, TRYLOCK_PI
+        return parts
+    if operation in (6, 13):  # LOCK_PI, LOCK_PI2
+        return [*parts, timeout]
+    parts.append(str(value & 0xFFFFFFFF))
+    bits = value3 & 0xFFFFFFFF
+    bitset = "FUTEX_BITSET_MATCH_ANY" if bits == 0xFFFFFFFF else f"{bits:#x}" if bits else "0"
+    if operation in (1, 2):  # WAKE, FD
+        return parts
+    if operation == 0:  # WAIT
+        return [*parts, timeout]
+    if operation == 9:  # WAIT_BITSET
+        return [*parts, timeout, bitset]
+    if operation == 10:  # WAKE_BITSET
+        return [*parts, bitset]
+    if operation == 11:  # WAIT_REQUEUE_PI
+        return [*parts, timeout, pointer(word2)]
+    if operation in (3, 4, 5, 12):  # REQUEUE, CMP_REQUEUE, WAKE_OP, CMP_REQUEUE_PI
+        parts += [str(other & 0xFFFFFFFF), pointer(word2)]
+        return parts if operation == 3 else [*parts, f"{bits:#x}" if operation == 5 else str(bits)]
+    return [*parts, *(f"{extra:#x}" if extra else "0" for extra in (other, word2, value3))]
 
 
 # -- prctl ----------------------------------------------------------------------------------------
@@ -297,6 +320,15 @@ _PRCTL_ONE = (
 )
 
 
+_DUMPABLE = Enum("SUID_DUMP_???", {0: "SUID_DUMP_DISABLE", 1: "SUID_DUMP_USER", 2: "SUID_DUMP_ROOT"})
+
+
+def _prctl_note(view: View) -> str:
+    if signed32(view.args[0]) == pr.PR_GET_DUMPABLE and not view.failed:
+        return f" ({_DUMPABLE(view.result or 0)})"
+    return ""
+
+
 def _prctl_count(view: View) -> int:
     option = signed32(view.args[0])
     if option in _PRCTL_NONE:
@@ -316,8 +348,9 @@ def _prctl_argument(view: View, index: int) -> str:
         return out_struct("int")(view, index)
     if option == pr.PR_SET_PDEATHSIG:
         return flags.SIGNALS.get(view.args[index]) or str(view.args[index])
+    if option == pr.PR_SET_DUMPABLE:
+        return _DUMPABLE(view.args[index])
     if option in (
-        pr.PR_SET_DUMPABLE,
         pr.PR_SET_KEEPCAPS,
         pr.PR_SET_NO_NEW_PRIVS,
         pr.PR_GET_NO_NEW_PRIVS,
@@ -421,6 +454,18 @@ def _remaining(view: View, index: int) -> str:
     return pointer(view.args[index])
 
 
+def _sized_sigset(size_index: int, late: bool = False) -> tuple[Formatter, bool]:
+    """A signal set, if the size that goes with it is the one there is."""
+
+    def shown(view: View, index: int) -> str:
+        addr = view.args[index]
+        hidden = view.args[size_index] != 8 or (late and view.failed) or not addr
+        data = None if hidden else view.read(addr, 8)
+        return pointer(addr) if data is None else sigset_text(int.from_bytes(data, "little"))
+
+    return shown, late
+
+
 # -- sockets --------------------------------------------------------------------------------------
 
 
@@ -468,7 +513,7 @@ def _protocol(view: View, index: int) -> str:
 
 _TIMER_FLAGS = _flags32(Flags("TIMER_???", [(1, "TIMER_ABSTIME")]))
 _FILE_FLAGS = _flags32(flags.FILE_FLAGS)
-_EFD = _flags32(Flags("EFD_???", [(0x80000, "EFD_CLOEXEC"), (0x800, "EFD_NONBLOCK"), (1, "EFD_SEMAPHORE")]))
+_EFD = _flags32(Flags("EFD_???", [(1, "EFD_SEMAPHORE"), (0x80000, "EFD_CLOEXEC"), (0x800, "EFD_NONBLOCK")]))
 _TFD = _flags32(Flags("TFD_???", [(0x80000, "TFD_CLOEXEC"), (0x800, "TFD_NONBLOCK")]))
 _TFD_TIMER = _flags32(Flags("TFD_???", [(1, "TFD_TIMER_ABSTIME"), (2, "TFD_TIMER_CANCEL_ON_SET")]))
 _SFD = _flags32(Flags("SFD_???", [(0x80000, "SFD_CLOEXEC"), (0x800, "SFD_NONBLOCK")]))
@@ -487,10 +532,10 @@ ARGUMENTS: dict[str, dict[int, tuple[Formatter, bool]]] = {
     "dup3": {2: (_FILE_FLAGS, False)},
     "epoll_create1": {0: (_EPOLL_CREATE, False)},
     "eventfd2": {1: (_EFD, False)},
+    "faccessat2": {3: (_flags32(flags.TABLES["at_access"]), False)},
     "execve": {2: (environment, False)},
     "execveat": {3: (environment, False)},
     "fcntl": {2: (_fcntl_argument, True)},
-    "futex": {2: (number32, False), 3: (_futex_timeout, False), 5: (_futex_bits, False)},
     "getcwd": {0: (_out_string, True)},
     "getgroups": {1: (_out_groups, True)},
     "getitimer": {0: (_ITIMER, False)},
@@ -512,6 +557,10 @@ ARGUMENTS: dict[str, dict[int, tuple[Formatter, bool]]] = {
     "pselect6": {1: (_fd_set, False), 2: (_fd_set, False), 3: (_fd_set, False)},
     "readlink": {1: (out_buffer, True)},
     "readlinkat": {2: (out_buffer, True)},
+    "rt_sigpending": {0: _sized_sigset(1, True)},
+    "rt_sigprocmask": {1: _sized_sigset(3), 2: _sized_sigset(3, True)},
+    "rt_sigsuspend": {0: _sized_sigset(1)},
+    "rt_sigtimedwait": {0: _sized_sigset(3)},
     "sched_getaffinity": {2: (_out_cpus, True)},
     "sched_setaffinity": {2: (_in_cpus, False)},
     "select": {
@@ -520,6 +569,7 @@ ARGUMENTS: dict[str, dict[int, tuple[Formatter, bool]]] = {
         3: (_fd_set, False),
         4: (in_struct("timeval"), False),
     },
+    "set_tid_address": {0: (hexadecimal, False)},
     "setgroups": {1: (_in_groups, False)},
     "setitimer": {0: (_ITIMER, False)},
     "setsockopt": {1: (_flags32(LEVELS), False), 2: (_option_name, False), 3: (_option_in, False)},
@@ -533,6 +583,7 @@ ARGUMENTS: dict[str, dict[int, tuple[Formatter, bool]]] = {
     "sysinfo": {0: (_sysinfo, True)},
     "timerfd_create": {1: (_TFD, False)},
     "timerfd_settime": {1: (_TFD_TIMER, False)},
+    "truncate": {1: (unsigned64, False)},
     "wait4": {1: (_wait_status, True), 3: (_rusage_if_waited, True)},
 }
 
@@ -554,7 +605,6 @@ def _mknod_count(mode_index: int) -> Callable[[View], int]:
 #: How many arguments are shown, where that depends on them.
 COUNTS: dict[str, Callable[[View], int]] = {
     "fcntl": lambda view: 2 if view.args[1] & 0xFFFFFFFF in _FCNTL_BARE else 3,
-    "futex": _futex_count,
     "mknod": _mknod_count(1),
     "mknodat": _mknod_count(2),
     "mremap": lambda view: 5 if view.args[3] & 6 else 4,
@@ -568,6 +618,7 @@ NOTES: dict[str, Callable[[View], str]] = {
     "fcntl": _fcntl_note,
     "poll": _poll_note,
     "ppoll": _poll_note,
+    "prctl": _prctl_note,
     "pselect6": _select_note(timespec_text),
     "select": _select_note(timeval_text),
 }

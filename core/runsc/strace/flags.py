@@ -121,36 +121,32 @@ _SOCK_TYPE = Enum(
 )
 _SOCK_FLAGS = Flags("SOCK_???", [(0x80000, "SOCK_CLOEXEC"), (0x800, "SOCK_NONBLOCK")])
 
+#: (name without its prefix, bit), in the order in which both kinds of poll print them.
+_EVENTS = [
+    ("IN", p.POLLIN),
+    ("PRI", p.POLLPRI),
+    ("OUT", p.POLLOUT),
+    ("ERR", p.POLLERR),
+    ("HUP", p.POLLHUP),
+    ("NVAL", p.POLLNVAL),
+    ("RDNORM", p.POLLRDNORM),
+    ("RDBAND", p.POLLRDBAND),
+    ("WRNORM", p.POLLWRNORM),
+    ("WRBAND", p.POLLWRBAND),
+    ("MSG", p.POLLMSG),
+]
 POLL = Flags(
     "POLL???",
     [
-        (p.POLLIN, "POLLIN"),
-        (p.POLLPRI, "POLLPRI"),
-        (p.POLLOUT, "POLLOUT"),
-        (p.POLLRDNORM, "POLLRDNORM"),
-        (p.POLLWRNORM, "POLLWRNORM"),
-        (p.POLLRDBAND, "POLLRDBAND"),
-        (p.POLLWRBAND, "POLLWRBAND"),
-        (p.POLLERR, "POLLERR"),
-        (p.POLLHUP, "POLLHUP"),
-        (p.POLLNVAL, "POLLNVAL"),
-        (p.POLLMSG, "POLLMSG"),
+        *((bit, "POLL" + name) for name, bit in _EVENTS),
+        (0x1000, "POLLREMOVE"),
         (p.POLLRDHUP, "POLLRDHUP"),
     ],
 )
 EPOLL = Flags(
     "EPOLL???",
     [
-        (p.POLLIN, "EPOLLIN"),
-        (p.POLLPRI, "EPOLLPRI"),
-        (p.POLLOUT, "EPOLLOUT"),
-        (p.POLLRDNORM, "EPOLLRDNORM"),
-        (p.POLLRDBAND, "EPOLLRDBAND"),
-        (p.POLLWRNORM, "EPOLLWRNORM"),
-        (p.POLLWRBAND, "EPOLLWRBAND"),
-        (p.POLLMSG, "EPOLLMSG"),
-        (p.POLLERR, "EPOLLERR"),
-        (p.POLLHUP, "EPOLLHUP"),
+        *((bit, "EPOLL" + name) for name, bit in _EVENTS),
         (p.POLLRDHUP, "EPOLLRDHUP"),
         (p.EPOLLEXCLUSIVE, "EPOLLEXCLUSIVE"),
         (p.EPOLLWAKEUP, "EPOLLWAKEUP"),
@@ -170,8 +166,6 @@ SA_FLAGS = Flags(
         (4, "SA_SIGINFO"),
         (1, "SA_NOCLDSTOP"),
         (2, "SA_NOCLDWAIT"),
-        (0x400, "SA_UNSUPPORTED"),
-        (0x800, "SA_EXPOSE_TAGBITS"),
     ],
 )
 SS_FLAGS = Flags("SS_???", [(1, "SS_ONSTACK"), (2, "SS_DISABLE"), (1 << 31, "SS_AUTODISARM")])
@@ -250,8 +244,8 @@ MSG = Flags(
 _FCNTL = {
     **_values(
         "F_",
-        "DUPFD GETFD SETFD GETFL SETFL GETLK SETLK SETLKW SETOWN GETOWN SETSIG GETSIG - - - SETOWN_EX "
-        "GETOWN_EX GETOWNER_UIDS",
+        "DUPFD GETFD SETFD GETFL SETFL GETLK SETLK SETLKW SETOWN GETOWN SETSIG GETSIG GETLK64 SETLK64 "
+        "SETLKW64 SETOWN_EX GETOWN_EX GETOWNER_UIDS",
     ),
     **_values("F_OFD_", "GETLK SETLK SETLKW", 36),
     **_values(
@@ -306,6 +300,9 @@ TABLES: dict[str, Callable[[int], str]] = {
         },
     ),
     "at": Flags("AT_???", _AT),
+    "at_access": Flags(
+        "AT_???", [(0x100, "AT_SYMLINK_NOFOLLOW"), (0x200, "AT_EACCESS"), (0x1000, "AT_EMPTY_PATH")]
+    ),
     "clone": CLONE,
     "close_range": Flags("CLOSE_RANGE_???", [(2, "CLOSE_RANGE_UNSHARE"), (4, "CLOSE_RANGE_CLOEXEC")]),
     "epoll_ctl": Enum("EPOLL_CTL_???", _values("EPOLL_CTL_", "ADD DEL MOD", 1)),
@@ -396,13 +393,13 @@ TABLES: dict[str, Callable[[int], str]] = {
         "W???",
         [
             (1, "WNOHANG"),
-            (2, "WSTOPPED"),
             (4, "WEXITED"),
+            (2, "WSTOPPED"),
             (8, "WCONTINUED"),
             (0x1000000, "WNOWAIT"),
-            (0x20000000, "__WNOTHREAD"),
             (0x80000000, "__WCLONE"),
             (0x40000000, "__WALL"),
+            (0x20000000, "__WNOTHREAD"),
         ],
     ),
     "xattr": Flags("XATTR_???", [(1, "XATTR_CREATE"), (2, "XATTR_REPLACE")]),

@@ -67,6 +67,18 @@ class CloneShape(Shape):
         return ", ".join(calls.clone_after(view, [part or "" for part in parts]))
 
 
+class FutexShape(Shape):
+    """futex(2), whose arguments depend on the operation."""
+
+    __slots__ = ()
+
+    def before(self, view: View) -> list[str | None]:
+        return [*calls.futex_arguments(view)]
+
+    def after(self, view: View, parts: list[str | None]) -> str:
+        return ", ".join([part or "" for part in parts])
+
+
 def raw(view: View, index: int) -> str:
     """An argument of a call that nobody declares."""
     value = view.args[index]
@@ -85,6 +97,8 @@ def build(declaration: Declaration) -> Shape:
         return IoctlShape(name, formatters)
     if name == "clone":
         return CloneShape(name, formatters)
+    if name == "futex":
+        return FutexShape(name, formatters)
     return Shape(name, formatters)
 
 

@@ -23,7 +23,7 @@ _PAIR = Struct("<qq")
 _FOUR = Struct("<4q")
 _STAT = Struct("<QQQIII4xQqqq6q24x")
 _STATX_HEAD = Struct("<IIQIIIH2xQQQ")
-_RUSAGE = Struct("<16q")
+_RUSAGE = Struct("<18q")
 _LIMITS = Struct("<QQ")
 
 _TYPES = {
@@ -73,11 +73,12 @@ def signal_name(number: int) -> str:
 
 
 def timespec_text(seconds: int, nanoseconds: int) -> str:
-    return f"{{tv_sec={seconds}, tv_nsec={nanoseconds}}}"
+    """As strace does, the fraction without a sign: a negative one is as plainly wrong."""
+    return f"{{tv_sec={seconds}, tv_nsec={nanoseconds & 0xFFFFFFFFFFFFFFFF}}}"
 
 
 def timeval_text(seconds: int, microseconds: int) -> str:
-    return f"{{tv_sec={seconds}, tv_usec={microseconds}}}"
+    return f"{{tv_sec={seconds}, tv_usec={microseconds & 0xFFFFFFFFFFFFFFFF}}}"
 
 
 def _date(seconds: int, fraction: int, digits: int) -> str:
@@ -235,9 +236,8 @@ def _rlimit(_view: View, data: bytes) -> str:
 
 def _sigaction(_view: View, data: bytes) -> str:
     handler, options, restorer, mask = SIGACTION.unpack(data)
-    name = "sa_sigaction" if options & 4 else "sa_handler"
     shown = {0: "SIG_DFL", 1: "SIG_IGN"}.get(handler) or pointer(handler)
-    text = f"{{{name}={shown}, sa_mask={sigset_text(mask)}, sa_flags={flags.SA_FLAGS(options)}"
+    text = f"{{sa_handler={shown}, sa_mask={sigset_text(mask)}, sa_flags={flags.SA_FLAGS(options)}"
     if options & 0x04000000:
         text += f", sa_restorer={pointer(restorer)}"
     return text + "}"

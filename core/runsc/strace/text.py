@@ -41,7 +41,7 @@ def pointer(value: int) -> str:
 
 def octal(value: int) -> str:
     """Permission bits, with three digits or more."""
-    return f"0{value:03o}"
+    return f"0{value:o}".rjust(3, "0")
 
 
 def signed32(value: int) -> int:
@@ -116,4 +116,5 @@ class Enum:
         name = self.names.get(value)
         if name is not None:
             return name
-        return f"{value & 0xFFFFFFFF:#x} /* {self.unknown} */"
+        shown = f"{value & 0xFFFFFFFF:#x}" if value else "0"
+        return f"{shown} /* {self.unknown} */"
