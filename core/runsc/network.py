@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runsc.kernel.vfs.file import File
+    from runsc.kernel.kernel import Kernel
+    from runsc.kernel.socket.file import SocketFile
+    from runsc.kernel.task import Task
     from runsc.plugins.availability import Availability, HostCall
 
 #: The version of this contract; a plugin declares the one it was written for.
@@ -40,8 +42,10 @@ class Network(ABC):
         return ()
 
     @abstractmethod
-    def socket(self, family: int, kind: int, protocol: int) -> File:
-        """A new socket, as socket(2): ``kind`` is SOCK_STREAM... without SOCK_CLOEXEC and SOCK_NONBLOCK.
+    def socket(self, kernel: Kernel, task: Task, family: int, kind: int, protocol: int) -> SocketFile:
+        """A new socket for ``task``, as socket(2): ``kind`` is SOCK_STREAM... without SOCK_CLOEXEC and
+        SOCK_NONBLOCK. What a socket does is written down in ``runsc.kernel.socket.file``; its inode comes
+        from ``runsc.kernel.fs.anon``. Host descriptors are watched by ``kernel.poller``.
 
         Raises ``LinuxError``: EAFNOSUPPORT for a family it doesn't have, EPROTONOSUPPORT,
         ESOCKTNOSUPPORT, EACCES as Linux does.

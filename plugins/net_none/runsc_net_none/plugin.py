@@ -12,7 +12,9 @@ from runsc.plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from runsc.config import Config
-    from runsc.kernel.vfs.file import File
+    from runsc.kernel.kernel import Kernel
+    from runsc.kernel.socket.file import SocketFile
+    from runsc.kernel.task import Task
 
 
 class NoNetwork(Network):
@@ -26,7 +28,7 @@ class NoNetwork(Network):
     def check(cls) -> Availability:
         return Availability.yes()
 
-    def socket(self, family: int, kind: int, protocol: int) -> File:
+    def socket(self, kernel: Kernel, task: Task, family: int, kind: int, protocol: int) -> SocketFile:
         """socket(2) of a family that isn't there: EAFNOSUPPORT, whatever the rest says."""
         raise LinuxError(EAFNOSUPPORT)
 

@@ -17,7 +17,7 @@ from runsc.plugins.loader import load
 def test_there_is_no_family(family: int, kind: int) -> None:
     network = load("network", "none").make(Config())
     with pytest.raises(LinuxError) as caught:
-        network.socket(family, kind, 0)
+        network.socket(None, None, family, kind, 0)
     assert caught.value.errno == EAFNOSUPPORT
     network.close()
     network.close()

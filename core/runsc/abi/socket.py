@@ -1,0 +1,115 @@
+"""Sockets (bits/socket.h, asm-generic/socket.h, linux/socket.h, linux/un.h)."""
+
+from __future__ import annotations
+
+from struct import Struct
+
+AF_UNSPEC = 0
+AF_UNIX = 1
+AF_INET = 2
+AF_INET6 = 10
+AF_NETLINK = 16
+AF_PACKET = 17
+#: Families from here on are EAFNOSUPPORT whatever the kernel.
+AF_MAX = 46
+
+SOCK_STREAM = 1
+SOCK_DGRAM = 2
+SOCK_RAW = 3
+SOCK_RDM = 4
+SOCK_SEQPACKET = 5
+SOCK_DCCP = 6
+SOCK_PACKET = 10
+SOCK_MAX = 11
+SOCK_TYPE_MASK = 0xF
+SOCK_NONBLOCK = 0o4000
+SOCK_CLOEXEC = 0o2000000
+
+SHUT_RD = 0
+SHUT_WR = 1
+SHUT_RDWR = 2
+
+MSG_OOB = 0x1
+MSG_PEEK = 0x2
+MSG_DONTROUTE = 0x4
+MSG_CTRUNC = 0x8
+MSG_TRUNC = 0x20
+MSG_DONTWAIT = 0x40
+MSG_EOR = 0x80
+MSG_WAITALL = 0x100
+MSG_CONFIRM = 0x800
+MSG_ERRQUEUE = 0x2000
+MSG_NOSIGNAL = 0x4000
+MSG_MORE = 0x8000
+MSG_WAITFORONE = 0x10000
+MSG_CMSG_CLOEXEC = 0x40000000
+MSG_CMSG_COMPAT = 0x80000000
+
+SOL_SOCKET = 1
+SO_DEBUG = 1
+SO_REUSEADDR = 2
+SO_TYPE = 3
+SO_ERROR = 4
+SO_DONTROUTE = 5
+SO_BROADCAST = 6
+SO_SNDBUF = 7
+SO_RCVBUF = 8
+SO_KEEPALIVE = 9
+SO_OOBINLINE = 10
+SO_NO_CHECK = 11
+SO_PRIORITY = 12
+SO_LINGER = 13
+SO_REUSEPORT = 15
+SO_PASSCRED = 16
+SO_PEERCRED = 17
+SO_RCVLOWAT = 18
+SO_SNDLOWAT = 19
+SO_RCVTIMEO = 20
+SO_SNDTIMEO = 21
+SO_BINDTODEVICE = 25
+SO_TIMESTAMP = 29
+SO_ACCEPTCONN = 30
+SO_PEERSEC = 31
+SO_SNDBUFFORCE = 32
+SO_RCVBUFFORCE = 33
+SO_PASSSEC = 34
+SO_TIMESTAMPNS = 35
+SO_MARK = 36
+SO_PROTOCOL = 38
+SO_DOMAIN = 39
+SO_PEEK_OFF = 42
+SO_PEERGROUPS = 59
+SO_RCVTIMEO_NEW = 66
+SO_SNDTIMEO_NEW = 67
+
+SCM_RIGHTS = 1
+SCM_CREDENTIALS = 2
+#: Most descriptors in one message.
+SCM_MAX_FD = 253
+
+#: /proc/sys/net/core/somaxconn, wmem_default, wmem_max (the same for reading), optmem_max.
+SOMAXCONN = 4096
+WMEM_DEFAULT = 212992
+WMEM_MAX = 212992
+OPTMEM_MAX = 131072
+#: Least buffer sizes (SOCK_MIN_SNDBUF, SOCK_MIN_RCVBUF).
+MIN_SNDBUF = 4608
+MIN_RCVBUF = 2304
+
+#: Largest socket address (struct sockaddr_storage).
+SOCKADDR_MAX = 128
+#: sizeof(struct sockaddr_un), and of its path.
+SOCKADDR_UN = 110
+UNIX_PATH_MAX = 108
+
+#: struct msghdr: name, namelen, iov, iovlen, control, controllen, flags; struct mmsghdr has msg_len behind.
+MSGHDR = Struct("<QI4xQQQQI4x")
+MMSGHDR_SIZE = 64
+#: struct cmsghdr: len, level, type.
+CMSGHDR = Struct("<Qii")
+UCRED = Struct("<iII")
+LINGER = Struct("<ii")
+
+SIOCINQ = 0x541B
+SIOCOUTQ = 0x5411
+SIOCGIFCONF = 0x8912

@@ -1,0 +1,1 @@
+"""Sockets: what they have in common (``file``), ancillary data (``scm``), and local sockets (``unix``)."""

@@ -1,0 +1,593 @@
+"""Local sockets (unix(7), net/unix/af_unix.c): streams, datagrams, and sequenced packets.
+
+A message waits in its receiver's queue and counts, with an overhead as Linux's buffers have, against its
+sender's SO_SNDBUF until it is taken out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from errno import (
+    ECONNREFUSED,
+    ECONNRESET,
+    EINVAL,
+    EISCONN,
+    EMSGSIZE,
+    ENOPROTOOPT,
+    ENOTCONN,
+    ENOTTY,
+    EOPNOTSUPP,
+    EPERM,
+    EPIPE,
+)  # fmt: skip
+from typing import TYPE_CHECKING
+
+from runsc.abi.poll import (
+    POLLERR,
+    POLLHUP,
+    POLLIN,
+    POLLOUT,
+    POLLRDBAND,
+    POLLRDHUP,
+    POLLRDNORM,
+    POLLWRBAND,
+    POLLWRNORM,
+)  # fmt: skip
+from runsc.abi.socket import (
+    AF_UNIX,
+    AF_UNSPEC,
+    MSG_DONTWAIT,
+    MSG_OOB,
+    MSG_PEEK,
+    MSG_TRUNC,
+    SHUT_RD,
+    SHUT_WR,
+    SIOCINQ,
+    SIOCOUTQ,
+    SO_PASSCRED,
+    SO_PEERCRED,
+    SO_PEERGROUPS,
+    SOCK_DGRAM,
+    SOCK_SEQPACKET,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    SOMAXCONN,
+    UCRED,
+)  # fmt: skip
+from runsc.kernel.errors import WOULD_BLOCK, LinuxError
+from runsc.kernel.fs.anon import anon_inodes
+from runsc.kernel.socket import unixnames
+from runsc.kernel.socket.file import Received, SocketFile
+from runsc.kernel.socket.scm import NO_CREDENTIALS, Ancillary, own_credentials
+
+if TYPE_CHECKING:
+    from runsc.kernel.kernel import Kernel
+    from runsc.kernel.socket.scm import Rights, Ucred
+    from runsc.kernel.task import Task
+    from runsc.kernel.vfs.dentry import Path
+    from runsc.kernel.vfs.inode import Inode
+
+# States (net/tcp_states.h, as far as local sockets have them).
+ESTABLISHED = 1
+CLOSE = 7
+LISTEN = 10
+
+RCV_SHUTDOWN = 1
+SEND_SHUTDOWN = 2
+SHUTDOWN_MASK = 3
+
+#: How many datagrams wait at a socket that did not connect to their sender (net.unix.max_dgram_qlen).
+MAX_DGRAM_QLEN = 10
+
+_READ_EVENTS = POLLIN | POLLRDNORM | POLLRDBAND
+_WRITE_EVENTS = POLLOUT | POLLWRNORM | POLLWRBAND
+
+#: A stream's data is cut into pieces of at most this (SKB_MAX_ALLOC + UNIX_SKB_FRAGS_SZ).
+_STREAM_PIECE = 16064 + 32768
+#: What fits into a buffer's head, and what its descriptions take.
+_HEAD_MAX = 3776
+_DGRAM_HEAD_MAX = 16064
+_SHARED_INFO = 320
+_SKBUFF = 256
+
+
+def _head_size(length: int) -> int:
+    """What kmalloc gives for a head of ``length`` bytes and the information behind it."""
+    return 1 << max(length + _SHARED_INFO - 1, 511).bit_length()
+
+
+def stream_cost(length: int) -> int:
+    """What a stream's buffer of ``length`` bytes counts (skb->truesize)."""
+    if length <= _HEAD_MAX:
+        return _head_size(length) + _SKBUFF
+    in_pages = min((length - _HEAD_MAX + 4095) & ~4095, length)
+    return _head_size(length - in_pages) + _SKBUFF + ((in_pages + 4095) & ~4095)
+
+
+def datagram_cost(length: int) -> int:
+    """What a datagram of ``length`` bytes counts."""
+    if length <= _DGRAM_HEAD_MAX:
+        return _head_size(length) + _SKBUFF
+    in_pages = (length - _DGRAM_HEAD_MAX + 4095) & ~4095
+    return _head_size(max(length - in_pages, 0)) + _SKBUFF + in_pages
+
+
+class Message:
+    """One message in a queue, or a piece of a stream. ``offset``: how much of it was read; ``cost``: what it
+    counts against ``sender``'s buffer."""
+
+    __slots__ = ("address", "cost", "cred", "data", "offset", "rights", "sender")
+
+    def __init__(
+        self, sender: UnixSocket, data: bytes, cost: int, cred: Ucred | None, rights: Rights | None
+    ) -> None:
+        self.sender = sender
+        self.data = data
+        self.cost = cost
+        self.cred = cred
+        self.rights = rights
+        self.offset = 0
+        self.address = sender.address
+
+
+class UnixSocket(SocketFile):
+    """A local socket.
+
+    ``address``: its name as getsockname(2) tells it, without the family alone; ``peer``: the other end, or
+    where a datagram socket is connected to; ``connections``: of a listening socket, waiting to be accepted;
+    ``blocked``: sockets whose senders or connectors wait for room in here; ``peer_cred``: the peer's, as of
+    the connection.
+    """
+
+    __slots__ = (
+        "address", "backlog", "blocked", "bound", "connections", "dead", "embryo", "kernel", "messages",
+        "own_cred", "own_groups", "peer", "peer_cred", "peer_groups", "shut", "state", "wmem",
+    )  # fmt: skip
+
+    def __init__(self, kernel: Kernel, inode: Inode, flags: int, kind: int) -> None:
+        super().__init__(inode, flags, AF_UNIX, kind, 0)
+        self.kernel = kernel
+        self.address = b""
+        self.bound: Path | None = None
+        self.state = CLOSE
+        self.peer: UnixSocket | None = None
+        self.messages: deque[Message] = deque()
+        self.connections: deque[UnixSocket] = deque()
+        self.blocked: set[UnixSocket] = set()
+        self.backlog = MAX_DGRAM_QLEN
+        self.wmem = 0
+        self.shut = 0
+        self.dead = False
+        #: connected to, but not accepted yet
+        self.embryo = False
+        self.own_cred: Ucred | None = None
+        self.own_groups: tuple[int, ...] = ()
+        self.peer_cred: Ucred | None = None
+        self.peer_groups: tuple[int, ...] = ()
+
+    # -- names --------------------------------------------------------------------------------
+
+    def bind(self, task: Task, address: bytes) -> None:
+        if address == unixnames.FAMILY:
+            if not self.address:
+                self._autobind()
+            return
+        name = unixnames.split(address)
+        if name[0]:
+            if self.address:
+                raise LinuxError(EINVAL)
+            self.bound = unixnames.bind_path(task, self, name)
+            name += b"\0"
+        else:
+            if self.address:
+                raise LinuxError(EINVAL)
+            unixnames.bind_abstract(self.kernel, self, name)
+        self.address = unixnames.FAMILY + name
+
+    def _autobind(self) -> None:
+        self.address = unixnames.FAMILY + unixnames.autobind(self.kernel, self)
+
+    def _unbind(self) -> None:
+        """The name no longer leads here; a path stays, and refuses connections."""
+        if self.bound is not None:
+            dentry = self.bound.dentry
+            self.bound = None
+            dentry.pins -= 1
+            inode = dentry.inode
+            if inode is not None and inode.extra and inode.extra.get("socket") is self:
+                del inode.extra["socket"]
+        elif self.address[2:3] == b"\0":
+            names = unixnames.abstract_names(self.kernel)
+            if names.get(self.address[2:]) is self:
+                del names[self.address[2:]]
+
+    def getsockname(self) -> bytes:
+        return self.address or unixnames.FAMILY
+
+    def getpeername(self) -> bytes:
+        if self.peer is None:
+            raise LinuxError(ENOTCONN)
+        return self.peer.address or unixnames.FAMILY
+
+    # -- connections --------------------------------------------------------------------------
+
+    def listening(self) -> bool:
+        return self.state == LISTEN
+
+    def listen(self, task: Task, backlog: int) -> None:
+        if self.kind == SOCK_DGRAM:
+            raise LinuxError(EOPNOTSUPP)
+        if not self.address or self.state not in (CLOSE, LISTEN):
+            raise LinuxError(EINVAL)
+        self.backlog = min(backlog & 0xFFFFFFFF, SOMAXCONN)
+        self.state = LISTEN
+        self.remember(task)
+        self._wake_blocked()
+
+    def remember(self, task: Task) -> None:
+        """Keep who made or listens on this, for SO_PEERCRED of the other side."""
+        cred = task.cred
+        self.own_cred = (task.tgid, cred.euid, cred.egid)
+        self.own_groups = cred.groups
+
+    def connect(self, task: Task, address: bytes) -> None:
+        if self.kind == SOCK_DGRAM:
+            self._connect_datagram(task, address)
+            return
+        name = unixnames.split(address)
+        if self.options.get(SO_PASSCRED) and not self.address:
+            self._autobind()
+        other = unixnames.find(task, name, self.kind)
+        if other.state != LISTEN or other.shut & RCV_SHUTDOWN:
+            raise LinuxError(ECONNREFUSED)
+        if len(other.connections) > other.backlog:
+            other.blocked.add(self)
+            raise WOULD_BLOCK
+        if self.state == ESTABLISHED:
+            raise LinuxError(EISCONN)
+        if self.state != CLOSE:
+            raise LinuxError(EINVAL)
+        self.remember(task)
+        new = UnixSocket(self.kernel, anon_inodes(self.kernel).socket_inode(task.cred), 0, self.kind)
+        new.address = other.address
+        new.own_cred, new.own_groups = other.own_cred, other.own_groups
+        new.embryo = True
+        new.get()  # the queue's, until it is accepted
+        join(self, new)
+        other.connections.append(new)
+        other.queue.wake(_READ_EVENTS)
+
+    def _connect_datagram(self, task: Task, address: bytes) -> None:
+        """Choose (or with AF_UNSPEC, forget) where datagrams go."""
+        if len(address) < 2:
+            raise LinuxError(EINVAL)
+        if int.from_bytes(address[:2], "little") == AF_UNSPEC:
+            self.peer = None
+            self.state = CLOSE
+            self.queue.wake(_WRITE_EVENTS)
+            return
+        name = unixnames.split(address)
+        if self.options.get(SO_PASSCRED) and not self.address:
+            self._autobind()
+        other = unixnames.find(task, name, self.kind)
+        if other.peer is not None and other.peer is not self:
+            raise LinuxError(EPERM)
+        self.peer = other
+        self.state = ESTABLISHED
+        self.remember(task)
+        self.queue.wake(_WRITE_EVENTS)
+
+    def accept(self, task: Task, flags: int) -> SocketFile:
+        if self.kind == SOCK_DGRAM:
+            raise LinuxError(EOPNOTSUPP)
+        if self.state != LISTEN:
+            raise LinuxError(EINVAL)
+        if not self.connections:
+            if self.shut & RCV_SHUTDOWN:
+                raise LinuxError(EINVAL)
+            raise WOULD_BLOCK
+        new = self.connections.popleft()
+        self._wake_blocked()
+        new.embryo = False
+        new.flags |= flags
+        new.inode.uid, new.inode.gid = task.cred.fsuid, task.cred.fsgid
+        new.refs -= 1  # the caller installs it, or discards it
+        return new
+
+    def _wake_blocked(self) -> None:
+        """There is room: who waits for it looks again."""
+        if self.blocked:
+            blocked, self.blocked = self.blocked, set()
+            for other in blocked:
+                other.queue.wake(_WRITE_EVENTS)
+
+    def shutdown(self, task: Task, how: int) -> None:
+        mode = RCV_SHUTDOWN if how == SHUT_RD else SEND_SHUTDOWN if how == SHUT_WR else SHUTDOWN_MASK
+        self.shut |= mode
+        self.queue.wake()
+        self._wake_blocked()
+        peer = self.peer
+        if peer is not None and self.kind != SOCK_DGRAM:
+            if mode & RCV_SHUTDOWN:
+                peer.shut |= SEND_SHUTDOWN
+            if mode & SEND_SHUTDOWN:
+                peer.shut |= RCV_SHUTDOWN
+            peer.queue.wake()
+
+    def release(self) -> None:
+        self.dead = True
+        self._unbind()
+        peer, self.peer = self.peer, None
+        self.state = CLOSE
+        if peer is not None and self.kind != SOCK_DGRAM:
+            peer.shut = SHUTDOWN_MASK
+            if self.messages or self.embryo:
+                peer.error = ECONNRESET
+            peer.queue.wake()
+        while self.connections:
+            self.connections.popleft().put()
+        while self.messages:
+            message = self.messages.popleft()
+            message.sender.sent(message.cost)
+            if message.rights is not None:
+                message.rights.discard()
+        self._wake_blocked()
+
+    # -- sending ------------------------------------------------------------------------------
+
+    def sent(self, cost: int) -> None:
+        """A message of this socket's was taken out of a queue (sock_wfree)."""
+        self.wmem -= cost
+        if self.queue.entries and self.wmem << 2 <= self.sndbuf:
+            self.queue.wake(_WRITE_EVENTS)
+
+    def _credentials(self, task: Task, other: UnixSocket, scm: Ancillary | None) -> Ucred | None:
+        if scm is not None and scm.cred is not None:
+            return scm.cred
+        if self.options.get(SO_PASSCRED) or other.options.get(SO_PASSCRED):
+            return own_credentials(task)
+        return None
+
+    def send(
+        self, task: Task, data: bytes, flags: int, address: bytes = b"", scm: Ancillary | None = None
+    ) -> int:
+        if flags & MSG_OOB:
+            raise LinuxError(EOPNOTSUPP)
+        if self.kind != SOCK_STREAM:
+            if self.kind == SOCK_SEQPACKET:
+                if self.error:
+                    raise LinuxError(self.take_error())
+                if self.state != ESTABLISHED:
+                    raise LinuxError(ENOTCONN)
+                address = b""
+            return self._send_datagram(task, data, address, scm)
+        if address:
+            raise LinuxError(EISCONN if self.state == ESTABLISHED else EOPNOTSUPP)
+        other = self.peer
+        if other is None:
+            raise LinuxError(ENOTCONN)
+        if self.shut & SEND_SHUTDOWN or other.dead or other.shut & RCV_SHUTDOWN:
+            raise LinuxError(EPIPE)
+        length = len(data)
+        if not length:
+            if scm is not None:
+                scm.discard()
+            return 0
+        if self.wmem >= self.sndbuf:
+            raise WOULD_BLOCK
+        cred = self._credentials(task, other, scm)
+        rights = None
+        if scm is not None:
+            rights, scm.rights = scm.rights, None
+        limit = min(_STREAM_PIECE, (self.sndbuf >> 1) - 64)
+        done = 0
+        while done < length and self.wmem < self.sndbuf:
+            piece = data if length <= limit else data[done : done + limit]
+            cost = stream_cost(len(piece))
+            self.wmem += cost
+            other.messages.append(Message(self, piece, cost, cred, rights))
+            rights = None
+            done += len(piece)
+        if other.queue.entries:
+            other.queue.wake(_READ_EVENTS)
+        return done
+
+    def _send_datagram(self, task: Task, data: bytes, address: bytes, scm: Ancillary | None) -> int:
+        name = unixnames.split(address) if address else b""
+        if not name and self.peer is None:
+            raise LinuxError(ENOTCONN)
+        if self.options.get(SO_PASSCRED) and not self.address:
+            self._autobind()
+        if len(data) > self.sndbuf - 32:
+            raise LinuxError(EMSGSIZE)
+        if self.shut & SEND_SHUTDOWN:
+            raise LinuxError(EPIPE)
+        if self.wmem >= self.sndbuf:
+            raise WOULD_BLOCK
+        other = unixnames.find(task, name, self.kind) if name else self.peer
+        assert other is not None
+        if other.dead:
+            if self.kind == SOCK_SEQPACKET:
+                raise LinuxError(EPIPE)
+            if other is self.peer:
+                self.peer = None
+                self.state = CLOSE
+            raise LinuxError(ECONNREFUSED)
+        if other.peer is not None and other.peer is not self:
+            raise LinuxError(EPERM)
+        if other.shut & RCV_SHUTDOWN:
+            raise LinuxError(EPIPE)
+        if other is not self and other.peer is not self and len(other.messages) > other.backlog:
+            other.blocked.add(self)
+            raise WOULD_BLOCK
+        cred = self._credentials(task, other, scm)
+        rights = None
+        if scm is not None:
+            rights, scm.rights = scm.rights, None
+        cost = datagram_cost(len(data))
+        self.wmem += cost
+        other.messages.append(Message(self, data, cost, cred, rights))
+        other.queue.wake(_READ_EVENTS)
+        return len(data)
+
+    # -- receiving ----------------------------------------------------------------------------
+
+    def read(self, task: Task, count: int) -> bytes:
+        messages = self.messages
+        if messages and self.kind == SOCK_STREAM:
+            head = messages[0]
+            length = len(head.data)
+            whole = length == count or (length < count and len(messages) == 1)
+            if whole and not head.offset and head.rights is None:
+                # Nearly always: the one message, whole.
+                messages.popleft()
+                head.sender.sent(head.cost)
+                return head.data
+        return super().read(task, count)
+
+    def recv(self, task: Task, count: int, flags: int) -> Received:
+        if flags & MSG_OOB:
+            raise LinuxError(EINVAL if self.kind == SOCK_STREAM else EOPNOTSUPP)
+        if self.kind != SOCK_STREAM:
+            return self._recv_datagram(count, flags)
+        if self.state != ESTABLISHED:
+            raise LinuxError(EINVAL)
+        messages = self.messages
+        if not messages:
+            if self.error:
+                raise LinuxError(self.take_error())
+            if self.shut & RCV_SHUTDOWN or not count:
+                return Received(b"")
+            raise WOULD_BLOCK
+        peek = flags & MSG_PEEK
+        first = messages[0]
+        received = Received(b"", address=first.address)
+        if self.options.get(SO_PASSCRED):
+            received.cred = first.cred or NO_CREDENTIALS
+        parts: list[bytes] = []
+        index = 0
+        while index < len(messages) and (count > 0 or not parts):
+            message = messages[index]
+            if message is not first and message.cred != first.cred:
+                break  # data of different senders is never joined
+            part = message.data[message.offset : message.offset + count]
+            parts.append(part)
+            count -= len(part)
+            rights = message.rights
+            if rights is not None:
+                received.files = rights.copy() if peek else rights.take()
+                if not peek:
+                    message.rights = None
+            if peek:
+                index += 1
+            else:
+                message.offset += len(part)
+                if message.offset < len(message.data):
+                    break
+                messages.popleft()
+                message.sender.sent(message.cost)
+            if rights is not None:
+                break
+        received.data = parts[0] if len(parts) == 1 else b"".join(parts)
+        received.length = len(received.data)
+        return received
+
+    def _recv_datagram(self, count: int, flags: int) -> Received:
+        if self.kind == SOCK_SEQPACKET and self.state != ESTABLISHED:
+            raise LinuxError(ENOTCONN)
+        if not self.messages:
+            if self.error:
+                raise LinuxError(self.take_error())
+            waits = not self.nonblocking() and not flags & MSG_DONTWAIT
+            if self.shut & RCV_SHUTDOWN and (self.kind == SOCK_SEQPACKET or waits):
+                return Received(b"")
+            raise WOULD_BLOCK
+        message = self.messages[0]
+        data = message.data
+        received = Received(data[:count], len(data), message.address)
+        if len(data) > count:
+            received.flags = MSG_TRUNC
+        if self.options.get(SO_PASSCRED):
+            received.cred = message.cred or NO_CREDENTIALS
+        if flags & MSG_PEEK:
+            if message.rights is not None:
+                received.files = message.rights.copy()
+            return received
+        self.messages.popleft()
+        if message.rights is not None:
+            received.files = message.rights.take()
+        message.sender.sent(message.cost)
+        self._wake_blocked()
+        return received
+
+    # -- readiness, options -------------------------------------------------------------------
+
+    def poll(self, task: Task | None = None) -> int:
+        shut = self.shut
+        events = POLLERR if self.error else 0
+        if shut:
+            if shut == SHUTDOWN_MASK:
+                events |= POLLHUP
+            if shut & RCV_SHUTDOWN:
+                events |= POLLRDHUP | POLLIN | POLLRDNORM
+        if self.messages or self.connections:
+            events |= POLLIN | POLLRDNORM
+        if self.state == CLOSE and self.kind != SOCK_DGRAM:
+            events |= POLLHUP
+        if self.wmem << 2 <= self.sndbuf and self.state != LISTEN:
+            peer = self.peer
+            if self.kind == SOCK_DGRAM and peer is not None and peer.peer is not self and peer is not self:
+                if len(peer.messages) > peer.backlog and not peer.dead:
+                    peer.blocked.add(self)
+                    return events
+            events |= _WRITE_EVENTS
+        return events
+
+    def ioctl(self, task: Task, request: int, arg: int) -> int:
+        if request == SIOCINQ:
+            if self.state == LISTEN:
+                raise LinuxError(EINVAL)
+            if self.kind == SOCK_DGRAM:
+                amount = len(self.messages[0].data) if self.messages else 0
+            else:
+                amount = sum(len(message.data) - message.offset for message in self.messages)
+            task.mm.write_u32(arg, amount)
+            return 0
+        if request == SIOCOUTQ:
+            task.mm.write_u32(arg, self.wmem)
+            return 0
+        raise LinuxError(ENOTTY)
+
+    def getsockopt(self, task: Task, level: int, name: int, length: int) -> bytes:
+        if level == SOL_SOCKET:
+            if name == SO_PEERCRED:
+                pid, uid, gid = self.peer_cred or (0, 0xFFFFFFFF, 0xFFFFFFFF)
+                return UCRED.pack(pid, uid, gid)
+            if name == SO_PEERGROUPS:
+                if self.peer_cred is None:
+                    raise LinuxError(ENOPROTOOPT)
+                return b"".join(gid.to_bytes(4, "little") for gid in self.peer_groups)
+        return super().getsockopt(task, level, name, length)
+
+
+def join(first: UnixSocket, second: UnixSocket) -> None:
+    """Make two sockets each other's peer; each knows the other's credentials from then on."""
+    first.peer, second.peer = second, first
+    first.state = second.state = ESTABLISHED
+    first.peer_cred, second.peer_cred = second.own_cred, first.own_cred
+    first.peer_groups, second.peer_groups = second.own_groups, first.own_groups
+
+
+def make_unix(task: Task, kind: int, flags: int) -> UnixSocket:
+    """A new local socket; ``kind`` is SOCK_STREAM, SOCK_DGRAM or SOCK_SEQPACKET, ``flags`` O_NONBLOCK or
+    0."""
+    return UnixSocket(task.kernel, anon_inodes(task.kernel).socket_inode(task.cred), flags, kind)
+
+
+def make_pair(task: Task, kind: int, flags: int) -> tuple[UnixSocket, UnixSocket]:
+    """socketpair(2)."""
+    first, second = make_unix(task, kind, flags), make_unix(task, kind, flags)
+    first.remember(task)
+    second.remember(task)
+    join(first, second)
+    return first, second
