@@ -41,6 +41,15 @@ _READ_EVENTS = POLLIN | POLLRDNORM
 _WRITE_EVENTS = POLLOUT | POLLWRNORM
 _HOST_EVENTS = POLLIN | POLLOUT | POLLPRI | POLLERR | POLLHUP | POLLRDHUP
 
+#: Devices that have the same name everywhere.
+_DEVICE_NAMES = {
+    os.makedev(1, 3): "/dev/null",
+    os.makedev(1, 5): "/dev/zero",
+    os.makedev(1, 7): "/dev/full",
+    os.makedev(1, 8): "/dev/random",
+    os.makedev(1, 9): "/dev/urandom",
+}
+
 PIPE, REGULAR, SOCKET, TERMINAL, DEVICE = range(5)
 
 
@@ -324,6 +333,9 @@ class HostFile(File):
         raise LinuxError(ENOTTY)
 
     def describe(self) -> str:
+        name = _DEVICE_NAMES.get(self.inode.rdev) if self.handle.kind == DEVICE else None
+        if name is not None:
+            return name
         kind = {PIPE: "pipe", SOCKET: "socket"}.get(self.handle.kind, "host")
         return f"{kind}:[{self.inode.ino}]"
 
