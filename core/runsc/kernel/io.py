@@ -201,6 +201,7 @@ def write_vector(task: Task, file: File, entries: Vector, total: int, nowait: bo
     """write(2) at the file's offset from a vector of ``total`` bytes. ``nowait``: RWF_NOWAIT."""
     source = Source(task, entries, total)
     done = 0
+    data = b""
     while True:
         try:
             data = source.next()

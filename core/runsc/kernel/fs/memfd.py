@@ -51,10 +51,11 @@ class MemfdInode(TmpfsFile):
             if self.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE):
                 raise LinuxError(EPERM)
             if self.seals & F_SEAL_GROW and offset + len(data) > self.size:
-                if offset >= self.size:
+                # A write is made page by page, and the first that goes beyond the end fails.
+                end = self.size & ~4095
+                if offset >= end:
                     raise LinuxError(EPERM)
-                # Pages within the file may still be written, up to its end.
-                data = data[: self.size - offset]
+                data = data[: end - offset]
         return super().write_data(data, offset)
 
     def setattr(self, attr: SetAttr) -> None:

@@ -35,6 +35,7 @@ from runsc.kernel.syscalls.decl import (
     syscall,
 )
 from runsc.kernel.thread_group import RLIM_INFINITY, RLIMIT_FSIZE
+from runsc.kernel.vfs.truncate import MAX_FILE_SIZE
 
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
@@ -53,6 +54,8 @@ _MODE = O_ACCMODE | O_PATH
 _READABLE = (0, 2)
 _WRITABLE = (1, 2)
 _SEEK_MAX = 4
+#: From here on a transfer might reach beyond the largest offset.
+_NEAR_END = MAX_FILE_SIZE - CHUNK
 
 
 @syscall(0)
@@ -71,6 +74,8 @@ def read(task: Task, fd: Fd, buf: OutBuf, count: Size) -> Result:
             raise
         return read_waiting(task, file, [(buf, count)], count)
     if not data:
+        if file.pos + count > MAX_FILE_SIZE:
+            raise LinuxError(EINVAL)
         return 0
     length = len(data)
     if task.mm.space.write(buf, data) == length:
@@ -91,6 +96,8 @@ def write(task: Task, fd: Fd, buf: InBuf, count: Size) -> Result:
     if not data and count:
         raise LinuxError(EFAULT)
     if file.is_regular:
+        if file.pos + count > MAX_FILE_SIZE:
+            raise LinuxError(EINVAL)
         if file.flags & O_DSYNC or task.group.limits[RLIMIT_FSIZE][0] != RLIM_INFINITY:
             return write_regular(task, file, data)
         return file.write(task, data)
@@ -115,7 +122,7 @@ def pread64(task: Task, fd: Fd, buf: OutBuf, count: Size, offset: Off) -> Result
         raise LinuxError(ESPIPE)
     if file.flags & _MODE not in _READABLE:
         raise LinuxError(EBADF)
-    if count > CHUNK or buf + count > USER_END:
+    if count > CHUNK or buf + count > USER_END or offset > _NEAR_END:
         count = check_range(buf, count)
         check_end(offset, count)
         return pread_vector(task, file, [(buf, count)], count, offset)
@@ -145,7 +152,7 @@ def pwrite64(task: Task, fd: Fd, buf: InBuf, count: Size, offset: Off) -> Result
         or buf + count > USER_END
         or not file.is_regular
         or file.flags & O_DSYNC
-        or offset > 0x7FFFFFFFFFF00000
+        or offset > _NEAR_END
         or task.group.limits[RLIMIT_FSIZE][0] != RLIM_INFINITY
     ):
         count = check_range(buf, count)
@@ -159,7 +166,7 @@ def pwrite64(task: Task, fd: Fd, buf: InBuf, count: Size, offset: Off) -> Result
 
 def check_end(offset: int, count: int) -> None:
     """rw_verify_area: the transfer must not go beyond the largest offset."""
-    if offset + count > 0x7FFFFFFFFFFFFFFF:
+    if offset + count > MAX_FILE_SIZE:
         raise LinuxError(EINVAL)
 
 
@@ -210,7 +217,7 @@ def preadv(task: Task, fd: Fd, iov: OutIovec, count: Size, offset: Off) -> Resul
     """preadv(2)."""
     if offset < 0:
         raise LinuxError(EINVAL)
-    return _preadv(task, fd, iov, count, offset)
+    return _preadv(task, fd, iov, count, offset, 0)
 
 
 @syscall(296)
@@ -221,11 +228,12 @@ def pwritev(task: Task, fd: Fd, iov: InIovec, count: Size, offset: Off) -> Resul
     return _pwritev(task, fd, iov, count, offset, 0)
 
 
-def _preadv(task: Task, fd: int, iov: int, count: int, offset: int) -> int:
+def _preadv(task: Task, fd: int, iov: int, count: int, offset: int, flags: int) -> int:
     file = _readable(task, fd, True)
     entries, total = import_vector(task, iov, count)
     if not total:
         return 0
+    _check_rwf(flags)
     check_end(offset, total)
     return pread_vector(task, file, entries, total, offset)
 
@@ -233,9 +241,9 @@ def _preadv(task: Task, fd: int, iov: int, count: int, offset: int) -> int:
 def _pwritev(task: Task, fd: int, iov: int, count: int, offset: int, flags: int) -> int:
     file = _writable(task, fd, True)
     entries, total = import_vector(task, iov, count)
-    _check_rwf(flags)
     if not total:
         return 0
+    _check_rwf(flags)
     check_end(offset, total)
     with _StatusFlags(file, flags):
         done = pwrite_vector(task, file, entries, total, offset)
@@ -252,15 +260,13 @@ def preadv2(
     if offset == -1:
         file = _readable(task, fd)
         entries, total = import_vector(task, iov, count)
-        _check_rwf(flags)
         if not total:
             return 0
+        _check_rwf(flags)
         return read_vector(task, file, entries, total, bool(flags & RWF_NOWAIT))
     if offset < 0:
         raise LinuxError(EINVAL)
-    _readable(task, fd, True)
-    _check_rwf(flags)
-    return _preadv(task, fd, iov, count, offset)
+    return _preadv(task, fd, iov, count, offset, flags)
 
 
 @syscall(328)
@@ -274,9 +280,9 @@ def pwritev2(
         return _pwritev(task, fd, iov, count, offset, flags)
     file = _writable(task, fd)
     entries, total = import_vector(task, iov, count)
-    _check_rwf(flags)
     if not total:
         return 0
+    _check_rwf(flags)
     with _StatusFlags(file, flags):
         result = write_vector(task, file, entries, total, bool(flags & RWF_NOWAIT))
     if flags & (RWF_DSYNC | RWF_SYNC) and file.is_regular:

@@ -37,6 +37,7 @@ SPLICE_F_NONBLOCK = 2
 SPLICE_F_MORE = 4
 SPLICE_F_GIFT = 8
 _SPLICE_FLAGS = 15
+_U64 = 0xFFFFFFFFFFFFFFFF
 
 #: What is moved in one piece.
 _PIECE = 1 << 18
@@ -73,7 +74,7 @@ def sendfile(task: Task, out_fd: Fd, in_fd: Fd, offset: InOutOff, count: Size) -
     if count > MAX_FILE_SIZE or (position is not None and position < 0):
         raise LinuxError(EINVAL)
     target = _file(task, out_fd, True)
-    if not source.seekable or target.flags & O_APPEND:
+    if not source.seekable or source.inode.is_dir() or target.flags & O_APPEND:
         raise LinuxError(EINVAL)
     start = source.pos if position is None else position
     transfer = Transfer(task, source, start, target, min(count, MAX_RW_COUNT))
@@ -166,10 +167,11 @@ def copy_file_range(
         raise LinuxError(EBADF)
     if source.inode.fs is not target.inode.fs:
         raise LinuxError(EXDEV)
+    for position in (start, to):
+        if (position & _U64) + count > _U64:
+            raise LinuxError(EOVERFLOW)
     if start < 0 or to < 0:
         raise LinuxError(EINVAL)
-    if start + count > MAX_FILE_SIZE or to + count > MAX_FILE_SIZE:
-        raise LinuxError(EOVERFLOW)
     source.inode.refresh()
     count = max(min(count, source.inode.size - start, MAX_RW_COUNT), 0)
     if source.inode is target.inode and start < to + count and to < start + count:

@@ -135,7 +135,7 @@ def fallocate(task: Task, fd: Fd, mode: FallocMode, offset: Off, length: Off) ->
         raise LinuxError(ENODEV)
     if offset + length > MAX_OFFSET:
         raise LinuxError(EFBIG)
-    if not mode & FALLOC_FL_KEEP_SIZE and offset + length > task.group.limits[RLIMIT_FSIZE][0]:
+    if kind != FALLOC_FL_PUNCH_HOLE and offset + length > task.group.limits[RLIMIT_FSIZE][0]:
         file.inode.refresh()
         if offset + length > file.inode.size:
             exceed(task)

@@ -136,15 +136,14 @@ def lsetxattr(task: Task, path: PathStr, name: StrPtr, value: InBuf, size: Size,
 @syscall(190)
 def fsetxattr(task: Task, fd: Fd, name: StrPtr, value: InBuf, size: Size, flags: XattrFlags) -> Result:
     """fsetxattr(2)."""
-    where = _of_fd(task, fd)
-    return _set(task, where, Setting(task, name, value, size, flags))
+    setting = Setting(task, name, value, size, flags)
+    return _set(task, _of_fd(task, fd), setting)
 
 
 # -- get ----------------------------------------------------------------------------------------
 
 
-def _get(task: Task, where: Path, name_addr: int, value: int, size: int) -> int:
-    name = _name(task, name_addr)
+def _get(task: Task, where: Path, name: bytes, value: int, size: int) -> int:
     inode = _permit(task, where, name, MAY_READ)
     _check_prefix(name)
     data = inode.getxattr(name)
@@ -158,19 +157,22 @@ def _get(task: Task, where: Path, name_addr: int, value: int, size: int) -> int:
 @syscall(191)
 def getxattr(task: Task, path: PathStr, name: StrPtr, value: OutBuf, size: Size) -> Result:
     """getxattr(2); ``size`` 0 asks how long the value is."""
-    return _get(task, _of_path(task, path, True), name, value, size)
+    wanted = _name(task, name)
+    return _get(task, _of_path(task, path, True), wanted, value, size)
 
 
 @syscall(192)
 def lgetxattr(task: Task, path: PathStr, name: StrPtr, value: OutBuf, size: Size) -> Result:
     """lgetxattr(2)."""
-    return _get(task, _of_path(task, path, False), name, value, size)
+    wanted = _name(task, name)
+    return _get(task, _of_path(task, path, False), wanted, value, size)
 
 
 @syscall(193)
 def fgetxattr(task: Task, fd: Fd, name: StrPtr, value: OutBuf, size: Size) -> Result:
     """fgetxattr(2)."""
-    return _get(task, _of_fd(task, fd), name, value, size)
+    wanted = _name(task, name)
+    return _get(task, _of_fd(task, fd), wanted, value, size)
 
 
 # -- list ---------------------------------------------------------------------------------------
@@ -213,8 +215,7 @@ def flistxattr(task: Task, fd: Fd, buf: OutBuf, size: Size) -> Result:
 # -- remove -------------------------------------------------------------------------------------
 
 
-def _remove(task: Task, where: Path, name_addr: int) -> int:
-    name = _name(task, name_addr)
+def _remove(task: Task, where: Path, name: bytes) -> int:
     inode = _permit(task, where, name, MAY_WRITE)
     _check_security(task, name)
     _check_prefix(name)
@@ -225,16 +226,19 @@ def _remove(task: Task, where: Path, name_addr: int) -> int:
 @syscall(197)
 def removexattr(task: Task, path: PathStr, name: StrPtr) -> Result:
     """removexattr(2)."""
-    return _remove(task, _of_path(task, path, True), name)
+    wanted = _name(task, name)
+    return _remove(task, _of_path(task, path, True), wanted)
 
 
 @syscall(198)
 def lremovexattr(task: Task, path: PathStr, name: StrPtr) -> Result:
     """lremovexattr(2)."""
-    return _remove(task, _of_path(task, path, False), name)
+    wanted = _name(task, name)
+    return _remove(task, _of_path(task, path, False), wanted)
 
 
 @syscall(199)
 def fremovexattr(task: Task, fd: Fd, name: StrPtr) -> Result:
     """fremovexattr(2)."""
-    return _remove(task, _of_fd(task, fd), name)
+    wanted = _name(task, name)
+    return _remove(task, _of_fd(task, fd), wanted)

@@ -63,12 +63,18 @@ class FileLocks:
 
         Older locks of the owner are cut or split, equal ones that touch are joined (posix_lock_inode).
         """
+        before: list[RangeLock] = []
         kept: list[RangeLock] = []
-        weakened = False
+        after: list[RangeLock] = []
+        weakened = met = False
         for lock in self.ranges:
             if lock.owner is not owner:
-                kept.append(lock)
-            elif lock.kind == kind and lock.start <= end + 1 and start <= lock.end + 1:
+                # An owner's locks stand together, owners in the order of their first: F_GETLK tells the first
+                # that is in the way.
+                (after if met else before).append(lock)
+                continue
+            met = True
+            if lock.kind == kind and lock.start <= end + 1 and start <= lock.end + 1:
                 start = min(start, lock.start)
                 end = max(end, lock.end)
             elif lock.start > end or lock.end < start:
@@ -82,7 +88,7 @@ class FileLocks:
         if kind != F_UNLCK:
             kept.append(RangeLock(owner, kind, start, end, pid))
             kept.sort(key=_start)
-        self.ranges = kept
+        self.ranges = before + kept + after
         if weakened:
             self.queue.wake()
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from runsc.abi.fcntl import RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT
 from runsc.kernel.credentials import CAP_FOWNER
 from runsc.kernel.errors import LinuxError
+from runsc.kernel.vfs.inode import SetAttr
 from runsc.kernel.vfs.namei import child_of, fs_cache, lookup_parent
 from runsc.kernel.vfs.operations import create_name, may_create, require
 from runsc.kernel.vfs.permission import MAY_EXEC, MAY_WRITE
@@ -209,6 +210,9 @@ def _rename_dentries(
     old_name, new_name = source.name, target.name
     old_dir.rename(old_name, moved, new_dir, new_name, replaced, flags & ~RENAME_NOREPLACE)
     cache = fs_cache(task)
+    if flags & RENAME_WHITEOUT and (task.cred.fsuid or task.cred.fsgid):
+        # The file system can't know who is asking: the whiteout is the caller's.
+        old_dir.lookup(old_name, task).setattr(SetAttr(uid=task.cred.fsuid, gid=task.cred.fsgid))
     if exchange:
         _place(cache, source, new_parent.dentry, new_name)
         _place(cache, target, old_parent.dentry, old_name)
