@@ -189,6 +189,16 @@ class Terminal:
             finally:
                 os._exit(127)
         self.seen = b""
+        self.ended = False
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self.ended:
+            os.close(self.fd)
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
 
     def expect(self, what: bytes, timeout: float = 20.0) -> None:
         deadline = time.monotonic() + timeout
@@ -217,6 +227,7 @@ class Terminal:
             if not data:
                 break
             self.seen += data
+        self.ended = True
         os.close(self.fd)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
@@ -240,49 +251,52 @@ print("total", n)
 @pytest.mark.usefixtures("no_process_left")
 def test_control_c_on_a_terminal_arrives_once(runsc: str, platform: str) -> None:
     words = [runsc, f"--platform={platform}", "do", "--", sys.executable, "-S", "-c", COUNT_INTERRUPTS]
-    terminal = Terminal(words)
-    terminal.expect(b"ready\r\n")
-    terminal.type(b"\x03")
-    terminal.expect(b"got 1\r\n")
-    terminal.expect(b"total 1\r\n")
-    assert terminal.wait() == 0
+    with Terminal(words) as terminal:
+        terminal.expect(b"ready\r\n")
+        terminal.type(b"\x03")
+        terminal.expect(b"got 1\r\n")
+        terminal.expect(b"total 1\r\n")
+        assert terminal.wait() == 0
 
 
 @pytest.mark.usefixtures("no_process_left")
 def test_a_shell_inside_controls_its_jobs(runsc: str, platform: str) -> None:
-    terminal = Terminal([runsc, f"--platform={platform}", "do", "--", "/bin/bash", "--norc", "-i"])
-    terminal.type(b"PS1='pro''mpt '\n")
-    terminal.expect(b"prompt ")
-    terminal.type(b"sleep 60\n")
-    time.sleep(1)
-    terminal.type(b"\x1a")
-    terminal.expect(b"Stopped")
-    terminal.type(b"jobs\n")
-    terminal.expect(b"sleep 60")
-    terminal.type(b"fg\n")
-    terminal.expect(b"sleep 60")
-    time.sleep(1)
-    terminal.type(b"\x03")
-    terminal.expect(b"prompt ")
-    terminal.type(b"exit 3\n")
-    assert terminal.wait() == 3
+    with Terminal([runsc, f"--platform={platform}", "do", "--", "/bin/bash", "--norc", "-i"]) as terminal:
+        terminal.type(b"PS1='pro''mpt '\n")
+        terminal.expect(b"prompt ")
+        terminal.type(b"sleep 60\n")
+        time.sleep(1)
+        terminal.type(b"\x1a")
+        terminal.expect(b"Stopped")
+        terminal.type(b"jobs\n")
+        terminal.expect(b"sleep 60")
+        terminal.type(b"fg\n")
+        terminal.expect(b"sleep 60")
+        time.sleep(1)
+        terminal.type(b"\x03")
+        terminal.expect(b"prompt ")
+        terminal.type(b"exit 3\n")
+        assert terminal.wait() == 3
 
 
 @pytest.mark.usefixtures("no_process_left")
 def test_the_shell_sees_runsc_stop_and_goes_on_with_it(runsc: str, platform: str) -> None:
-    terminal = Terminal(["/bin/bash", "--norc", "-i"])
-    terminal.type(b"PS1='pro''mpt '\n")
-    terminal.expect(b"prompt ")
-    terminal.type(f"{runsc} --platform={platform} do -- cat\n".encode())
-    terminal.type(b"first\n")
-    terminal.expect(b"first\r\nfirst\r\n")
-    terminal.type(b"\x1a")
-    terminal.expect(b"Stopped")
-    terminal.expect(b"prompt ")
-    terminal.type(b"fg\n")
-    terminal.type(b"second\n")
-    terminal.expect(b"second\r\nsecond\r\n")
-    terminal.type(b"\x04")
-    terminal.expect(b"prompt ")
-    terminal.type(b"exit 3\n")
-    assert terminal.wait() == 3
+    with Terminal(["/bin/bash", "--norc", "-i"]) as terminal:
+        terminal.type(b"PS1='pro''mpt '\n")
+        terminal.expect(b"prompt ")
+        terminal.type(f"{runsc} --platform={platform} do -- sh -c 'echo up; exec cat'\n".encode())
+        terminal.expect(b"up\r\n")
+        terminal.type(b"first\n")
+        terminal.expect(b"first\r\nfirst\r\n")
+        terminal.type(b"\x1a")
+        terminal.expect(b"Stopped")
+        terminal.expect(b"prompt ")
+        terminal.type(b"fg\n")
+        terminal.expect(b"exec cat'\r\n")
+        time.sleep(0.5)  # or the line would come while the shell edits lines itself, and not be echoed
+        terminal.type(b"second\n")
+        terminal.expect(b"second\r\nsecond\r\n")
+        terminal.type(b"\x04")
+        terminal.expect(b"prompt ")
+        terminal.type(b"exit 3\n")
+        assert terminal.wait() == 3
