@@ -30,7 +30,7 @@ Writing
 from __future__ import annotations
 
 from collections import deque
-from errno import EBADF, EBUSY, EINVAL, ENOTTY, ENXIO, EPERM, EPIPE, ESPIPE
+from errno import EBADF, EBUSY, EINVAL, ENOMEM, ENOTTY, ENXIO, EPERM, EPIPE, ESPIPE
 from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_ACCMODE, O_DIRECT, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY
@@ -55,6 +55,8 @@ PIPE_BUF = 4096
 DEFAULT_PAGES = 16
 #: The most an unprivileged process may ask for (/proc/sys/fs/pipe-max-size).
 MAX_SIZE = 1 << 20
+#: The most that anybody gets: the buffers are this process's memory.
+HARD_MAX_SIZE = 64 << 20
 
 _READ_EVENTS = POLLIN | POLLRDNORM
 _WRITE_EVENTS = POLLOUT | POLLWRNORM
@@ -212,6 +214,8 @@ class Pipe:
         pages = 1 << (max(size - 1, 0) >> 12).bit_length()
         if pages << 12 > MAX_SIZE and pages > self.pages and not task.cred.capable(CAP_SYS_RESOURCE):
             raise LinuxError(EPERM)
+        if pages << 12 > HARD_MAX_SIZE:
+            raise LinuxError(ENOMEM)
         if pages < self.used:
             raise LinuxError(EBUSY)
         was_full = self.full()
@@ -291,6 +295,7 @@ def make_pipe(kernel: Kernel, task: Task, flags: int) -> tuple[PipeFile, PipeFil
     pipe = Pipe()
     pipe.readers = pipe.writers = pipe.readers_opened = pipe.writers_opened = 1
     inode = anon_inodes(kernel).pipe_inode(task.cred)
+    inode.extra = {"pipe": pipe}  # an end can be opened again, through /proc/self/fd
     status = flags & (O_NONBLOCK | O_DIRECT)
     return PipeFile(pipe, inode, O_RDONLY | status & O_NONBLOCK), PipeFile(pipe, inode, O_WRONLY | status)
 
@@ -347,7 +352,9 @@ def open_fifo(inode: Inode, path: Path | None, flags: int, task: Task) -> File |
     mode = flags & O_ACCMODE
     if mode not in (O_RDONLY, O_WRONLY, O_RDWR):
         raise LinuxError(EINVAL)
-    if mode == O_WRONLY and flags & O_NONBLOCK and (pipe is None or not pipe.readers):
+    # Whoever opens an end of pipe(2)'s again does not wait for the other.
+    named = inode.fs.name != "pipefs"
+    if named and mode == O_WRONLY and flags & O_NONBLOCK and (pipe is None or not pipe.readers):
         raise LinuxError(ENXIO)
     if pipe is None:
         pipe = inode.extra["pipe"] = Pipe()
@@ -359,6 +366,8 @@ def open_fifo(inode: Inode, path: Path | None, flags: int, task: Task) -> File |
         pipe.writers += 1
         pipe.writers_opened += 1
     pipe.queue.wake()
+    if not named:
+        return file
     if mode == O_RDONLY and not pipe.writers:
         if flags & O_NONBLOCK:
             file.hup_after = pipe.writers_opened
