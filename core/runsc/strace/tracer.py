@@ -108,8 +108,9 @@ class Tracer:
         """A task has ended, with this wait status; the call it was in does not come back."""
         opened = self.open.pop(task.tid, None)
         if opened is not None:
-            shape, _view, parts = opened
-            shown = ", ".join(part for part in parts if part is not None)
+            shape, view, parts = opened
+            count = len(parts) if shape.count is None else shape.count(view)
+            shown = ", ".join(part for part in parts[:count] if part is not None)
             broken = "" if shape.name in _FINAL else " <unfinished ...>"
             self._line(task, f"{shape.name}({shown}{broken}) = ?")
         self._line(task, ending_text(status))
