@@ -29,7 +29,11 @@ _TCP6_HEAD = (
 _UDP_HEAD = (
     "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref "
     "pointer"
-    " drops             \n"
+    " drops            \n"
+)
+_RAW_HEAD = (
+    "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref"
+    " pointer drops\n"
 )
 _UDP6_HEAD = (
     "  sl  local_address                         remote_address                        st tx_queue rx_queue "
@@ -52,7 +56,7 @@ _TABLES = (
     ("ipv6_route", ""),
     ("netlink", _NETLINK_HEAD),
     ("packet", _PACKET_HEAD),
-    ("raw", _UDP_HEAD),
+    ("raw", _RAW_HEAD),
     ("raw6", _UDP6_HEAD),
     ("route", _ROUTE_HEAD),
     ("tcp", _TCP_HEAD),

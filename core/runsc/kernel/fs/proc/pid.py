@@ -76,13 +76,16 @@ def show_oom_score_adj(target: Task, reader: Task) -> str:
 
 
 def store_oom_score_adj(target: Task, writer: Task, data: bytes) -> None:
-    _set_oom(target, writer, parse_int(data, -1000, 1000))
-
-
-def _set_oom(target: Task, writer: Task, value: int) -> None:
-    if value < target.group.oom_score_adj and not writer.cred.capable(CAP_SYS_RESOURCE):
+    value = parse_int(data, -1000, 1000)
+    group, allowed = target.group, writer.cred.capable(CAP_SYS_RESOURCE)
+    # How low anybody may go: as far as who has the capability went last.
+    lowest = (group.extra or {}).get("oom_score_adj_min", 0)
+    if value < lowest and not allowed:
         raise LinuxError(EACCES)
-    target.group.oom_score_adj = value
+    group.oom_score_adj = value
+    if allowed:
+        group.extra = group.extra or {}
+        group.extra["oom_score_adj_min"] = value
 
 
 def show_oom_adj(target: Task, reader: Task) -> str:
@@ -97,7 +100,10 @@ def show_oom_adj(target: Task, reader: Task) -> str:
 def store_oom_adj(target: Task, writer: Task, data: bytes) -> None:
     value = parse_int(data, -17, 15)
     scaled = value * 1000
-    _set_oom(target, writer, 1000 if value == 15 else scaled // 17 if scaled >= 0 else -(-scaled // 17))
+    adj = 1000 if value == 15 else scaled // 17 if scaled >= 0 else -(-scaled // 17)
+    if adj < target.group.oom_score_adj and not writer.cred.capable(CAP_SYS_RESOURCE):
+        raise LinuxError(EACCES)
+    target.group.oom_score_adj = adj
 
 
 def show_timerslack(target: Task, reader: Task) -> str:
