@@ -9,11 +9,13 @@ from __future__ import annotations
 from stat import S_IFIFO, S_IFSOCK
 from typing import TYPE_CHECKING
 
+from runsc.kernel.vfs.file import File
 from runsc.kernel.vfs.inode import FileSystem, Inode, StatFs
 
 if TYPE_CHECKING:
     from runsc.kernel.credentials import Credentials
     from runsc.kernel.kernel import Kernel
+    from runsc.kernel.task import Task
 
 PIPEFS_MAGIC = 0x50495045
 SOCKFS_MAGIC = 0x534F434B
@@ -62,6 +64,16 @@ class AnonymousInodes:
     def socket_inode(self, cred: Credentials) -> Inode:
         """The inode of a new socket."""
         return Inode(self.sockfs, self.number(), S_IFSOCK | 0o777, cred.fsuid, cred.fsgid)
+
+
+class AnonFile(File):
+    """A file that is only a descriptor: eventfd, timerfd, signalfd, epoll, inotify."""
+
+    __slots__ = ()
+
+    def lseek(self, task: Task, offset: int, whence: int) -> int:
+        """Nothing to seek in, and no error (noop_llseek)."""
+        return self.pos
 
 
 def anon_inodes(kernel: Kernel) -> AnonymousInodes:

@@ -24,11 +24,12 @@ from runsc.abi.poll import (
     POLLRDNORM,
 )  # fmt: skip
 from runsc.kernel.errors import LinuxError
-from runsc.kernel.vfs.file import File
+from runsc.kernel.fs.anon import AnonFile
 from runsc.kernel.wait import WaitEntry, WaitQueue
 
 if TYPE_CHECKING:
     from runsc.kernel.task import Task
+    from runsc.kernel.vfs.file import File
     from runsc.kernel.vfs.inode import Inode
 
 #: struct epoll_event: events and data, packed.
@@ -92,7 +93,7 @@ class EpollItem(WaitEntry):
         return self.file.poll(task) & self.mask
 
 
-class Epoll(File):
+class Epoll(AnonFile):
     """An epoll instance."""
 
     __slots__ = ("items", "queue", "ready", "waiters")

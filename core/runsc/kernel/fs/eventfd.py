@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from runsc.abi.fcntl import O_RDWR
 from runsc.abi.poll import POLLERR, POLLIN, POLLOUT
 from runsc.kernel.errors import WOULD_BLOCK, LinuxError
-from runsc.kernel.vfs.file import File
+from runsc.kernel.fs.anon import AnonFile
 from runsc.kernel.wait import WaitQueue
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ULLONG_MAX = 0xFFFFFFFFFFFFFFFF
 
 
-class EventFd(File):
+class EventFd(AnonFile):
     """A 64-bit counter. ``semaphore``: a read takes one, not all."""
 
     __slots__ = ("count", "queue", "semaphore")

@@ -10,8 +10,8 @@ from runsc.abi.fcntl import O_RDWR
 from runsc.abi.poll import POLLIN
 from runsc.abi.signal import SI_QUEUE, SI_TIMER, SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGIO, SIGSEGV, SIGTRAP
 from runsc.kernel.errors import WOULD_BLOCK, LinuxError
+from runsc.kernel.fs.anon import AnonFile
 from runsc.kernel.signal import dequeue
-from runsc.kernel.vfs.file import File
 from runsc.kernel.wait import WaitEntry, WaitQueue
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def pack_siginfo(info: SigInfo) -> bytes:
     )  # fmt: skip
 
 
-class SignalFd(File):
+class SignalFd(AnonFile):
     """Reads the signals of ``mask`` as records.
 
     Which signals those are depends on who asks. ``relays``: the queues that arrivals wake in the processes

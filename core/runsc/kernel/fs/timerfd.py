@@ -11,7 +11,7 @@ from runsc.abi.poll import POLLIN
 from runsc.abi.time import CLOCK_BOOTTIME, CLOCK_BOOTTIME_ALARM, CLOCK_REALTIME, CLOCK_REALTIME_ALARM
 from runsc.kernel.clock import monotonic_deadline
 from runsc.kernel.errors import WOULD_BLOCK, LinuxError
-from runsc.kernel.vfs.file import File
+from runsc.kernel.fs.anon import AnonFile
 from runsc.kernel.wait import WaitQueue
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _KEEPS_TIME_OF = {CLOCK_REALTIME_ALARM: CLOCK_REALTIME, CLOCK_BOOTTIME_ALARM: CLOCK_BOOTTIME}
 
 
-class TimerFd(File):
+class TimerFd(AnonFile):
     """A timer that is read.
 
     ``expires``: by the timer's clock, ns (0: disarmed); ``interval``: ns, 0 for once; ``ticks``: expirations
