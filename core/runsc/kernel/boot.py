@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,9 @@ def start(
         begin_program(kernel, task, command)
         if command.signals >= 0:
             forward_signals(kernel, command.signals)
+        # What exists by now stays: the collector need not look at it ever again.
+        gc.freeze()
+        gc.enable()
         status = kernel.run()
     finally:
         shut_down(kernel)

@@ -103,7 +103,7 @@ def _report(entry: Entry, loaded: Any, claims: list[Entry]) -> Report:
     try:
         if len(claims) > 1:
             raise conflict(entry.kind, entry.name, claims)
-        plugin = activate(entry, loaded)
+        plugin = activate(entry, loaded, thorough=True)
     except RunscError as error:
         return Report(entry, False, error.what, error.remedy)
     answer = plugin.check()

@@ -29,11 +29,11 @@ reported as the plugin's bug.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import pluggy
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runsc.config import Config
     from runsc.filesystem import HostFiles
     from runsc.network import Network
@@ -42,14 +42,42 @@ if TYPE_CHECKING:
 
 PROJECT = "runsc"
 
-hookspec = pluggy.HookspecMarker(PROJECT)
-hookimpl = pluggy.HookimplMarker(PROJECT)
+F = TypeVar("F", bound="Callable[..., Any]")
+
+#: What pluggy's markers leave on a function, and where. Importing pluggy takes 15 ms of the 120 that a start
+#: may take; so the marks are made here, and pluggy is there to judge them (``runsc.plugins.contract``).
+IMPL_MARK = f"{PROJECT}_impl"
+SPEC_MARK = f"{PROJECT}_spec"
+PLAIN_IMPL = {
+    "wrapper": False,
+    "hookwrapper": False,
+    "optionalhook": False,
+    "tryfirst": False,
+    "trylast": False,
+    "specname": None,
+}
+FIRST_RESULT = {"firstresult": True, "historic": False, "warn_on_impl": None, "warn_on_impl_args": None}
+
+
+def hookimpl(function: F) -> F:
+    """Mark a method as the implementation of the hook of its name.
+
+    The same as ``pluggy.HookimplMarker("runsc")``, which may be used too.
+    """
+    setattr(function, IMPL_MARK, dict(PLAIN_IMPL))
+    return function
+
+
+def hookspec(function: F) -> F:
+    """Mark a hook: as ``pluggy.HookspecMarker("runsc")(firstresult=True)``."""
+    setattr(function, SPEC_MARK, dict(FIRST_RESULT))
+    return function
 
 
 class PlatformHooks:
     """A platform: how guest code is run (``--platform``)."""
 
-    @hookspec(firstresult=True)
+    @hookspec
     def check_platform(self) -> Availability:
         """Does this platform work here, for this user?
 
@@ -58,7 +86,7 @@ class PlatformHooks:
         """
         raise NotImplementedError
 
-    @hookspec(firstresult=True)
+    @hookspec
     def make_platform(self, config: Config) -> Platform:
         """The platform for one sandbox. Called once, in the sandbox's process, after ``check_platform``
         said yes and before the jail is closed: everything it needs of the host is opened here."""
@@ -68,12 +96,12 @@ class PlatformHooks:
 class FilesystemHooks:
     """A file system: how the host's files are reached (``--fs``)."""
 
-    @hookspec(firstresult=True)
+    @hookspec
     def check_filesystem(self) -> Availability:
         """Does this file system work here, for this user? As ``check_platform``."""
         raise NotImplementedError
 
-    @hookspec(firstresult=True)
+    @hookspec
     def make_filesystem(self, config: Config) -> HostFiles:
         """What makes file systems out of host directories, for one sandbox. As ``make_platform``."""
         raise NotImplementedError
@@ -82,12 +110,12 @@ class FilesystemHooks:
 class NetworkHooks:
     """A network: what answers AF_INET, AF_INET6... sockets (``--network``)."""
 
-    @hookspec(firstresult=True)
+    @hookspec
     def check_network(self) -> Availability:
         """Does this network work here, for this user? As ``check_platform``."""
         raise NotImplementedError
 
-    @hookspec(firstresult=True)
+    @hookspec
     def make_network(self, config: Config) -> Network:
         """The network of one sandbox. As ``make_platform``."""
         raise NotImplementedError

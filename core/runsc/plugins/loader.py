@@ -8,40 +8,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pluggy
-
 from runsc.errors import RunscError, nearest
 from runsc.plugins.availability import Availability
-from runsc.plugins.hookspecs import PROJECT, FilesystemHooks, NetworkHooks, PlatformHooks
-from runsc.plugins.scan import (
-    FILESYSTEM,
-    FLAG_OF,
-    NETWORK,
-    OWN_NAMES,
-    PLATFORM,
-    Entry,
-    canonical,
-    scan,
-)
+from runsc.plugins.contract import Hooks, managed, plain
+from runsc.plugins.scan import FLAG_OF, NETWORK, OWN_NAMES, PLATFORM, Entry, canonical, scan
 
 if TYPE_CHECKING:
     from runsc.config import Config
 
-_SPECS: dict[str, type] = {PLATFORM: PlatformHooks, NETWORK: NetworkHooks, FILESYSTEM: FilesystemHooks}
-
 
 class Plugin:
-    """A plugin that was loaded and implements its hooks.
+    """A plugin that was loaded and implements its hooks."""
 
-    ``manager`` is its own pluggy manager: it holds this one plugin.
-    """
+    __slots__ = ("entry", "hooks", "instance")
 
-    __slots__ = ("entry", "instance", "manager")
-
-    def __init__(self, entry: Entry, instance: object, manager: pluggy.PluginManager) -> None:
+    def __init__(self, entry: Entry, instance: object, hooks: Hooks) -> None:
         self.entry = entry
         self.instance = instance
-        self.manager = manager
+        self.hooks = hooks
 
     @property
     def summary(self) -> str:
@@ -52,7 +36,7 @@ class Plugin:
         """Does it work here? A plugin that fails to answer doesn't work, and is told so."""
         entry = self.entry
         try:
-            answer = getattr(self.manager.hook, f"check_{entry.kind}")()
+            answer = self.hooks.check()
         except RunscError as error:
             return Availability.no(error.what, error.remedy or f"see {entry.distribution}")
         except Exception as error:
@@ -66,14 +50,26 @@ class Plugin:
             )
         return answer
 
+    def refusal(self) -> RunscError | None:
+        """The error to show if the plugin says that it doesn't work here; None if it does."""
+        answer = self.check()
+        if answer.works:
+            return None
+        return RunscError(
+            f"{self.entry.kind} {self.entry.name} does not work here: {answer.reason}", answer.remedy
+        )
+
     def make(self, config: Config) -> Any:
         """What the plugin is there for. Raises ``RunscError``."""
         entry = self.entry
         try:
-            made = getattr(self.manager.hook, f"make_{entry.kind}")(config=config)
+            made = self.hooks.make(config=config)
         except RunscError:
             raise
         except Exception as error:
+            refusal = self.refusal()
+            if refusal is not None:
+                raise refusal from error
             raise RunscError(
                 f"{entry.kind} {entry.name} ({entry.origin}) failed to start: {_describe(error)}",
                 f"report this to {entry.distribution}, or choose another --{FLAG_OF[entry.kind]}",
@@ -135,28 +131,20 @@ def import_target(entry: Entry) -> Any:
     return found
 
 
-def activate(entry: Entry, loaded: Any) -> Plugin:
-    """Make the plugin's instance and check it against the contract. Raises ``RunscError``."""
+def activate(entry: Entry, loaded: Any, thorough: bool = False) -> Plugin:
+    """Make the plugin's instance and check it against the contract. Raises ``RunscError``.
+
+    ``thorough``: by pluggy, whatever it looks like at a glance.
+    """
     who = f"{entry.kind} {entry.name} ({entry.origin})"
-    repair = f"update {entry.distribution}, or choose another --{FLAG_OF[entry.kind]}"
     try:
         instance = loaded() if isinstance(loaded, type) else loaded
     except Exception as error:
-        raise RunscError(f"{who} can't be set up: {_describe(error)}", repair) from error
+        what = f"{who} can't be set up: {_describe(error)}"
+        raise RunscError(what, f"report this to {entry.distribution}") from error
     _check_version(entry, getattr(instance, "api_version", None))
-    manager = pluggy.PluginManager(PROJECT)
-    for spec in _SPECS.values():
-        manager.add_hookspecs(spec)
-    try:
-        manager.register(instance, name=entry.name)
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        raise RunscError(f"{who} breaks the plugin contract: {_describe(error)}", repair) from error
-    for action in ("check", "make"):
-        hook = f"{action}_{entry.kind}"
-        if not getattr(manager.hook, hook).get_hookimpls():
-            raise RunscError(f"{who} does not implement the hook {hook}", repair)
-    return Plugin(entry, instance, manager)
+    hooks = None if thorough else plain(entry, instance)
+    return Plugin(entry, instance, hooks or managed(entry, instance))
 
 
 def contract_version(kind: str) -> int:

@@ -72,6 +72,37 @@ def test_failures_are_one_line_and_128(call: Call, words: list[str], message: st
     assert call(*words) == (128, "", f"runsc: {message}\n")
 
 
+REFUSING = """
+from runsc.plugins.availability import Availability
+from runsc.plugins.hookspecs import hookimpl
+
+class Plugin:
+    api_version = 1
+
+    @hookimpl
+    def check_platform(self):
+        return Availability.no("the moon is full", "wait for a week")
+
+    @hookimpl
+    def make_platform(self, config):
+        raise PermissionError(1, "no")
+"""
+
+
+def test_a_platform_that_does_not_work_here_says_why(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "refusing.py").write_text(REFUSING)
+    info = tmp_path / "refusing-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: refusing\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[runsc.platform]\nmoon = refusing:Plugin\n")
+    env = {"PYTHONPATH": str(tmp_path), "HOME": str(tmp_path)}
+    message = "runsc: platform moon does not work here: the moon is full: wait for a week\n"
+    assert call("--platform=moon", "do", "true", env=env) == (128, "", message)
+    code, out, _ = call("plugins", env=env)
+    assert code == 0
+    assert "no: the moon is full: wait for a week" in out
+
+
 def test_deleting_by_force_what_is_not_there(call: Call) -> None:
     assert call("delete", "--force", "c1") == (0, "", "")
     assert call("delete", "-f", "c1") == (0, "", "")
