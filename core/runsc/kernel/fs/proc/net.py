@@ -17,6 +17,8 @@ _DEV_HEAD = (
     " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls"
     " carrier compressed\n"
 )
+#: Widths of the sixteen columns (net/core/net-procfs.c).
+_DEV_WIDTHS = (7, 7, 4, 4, 4, 5, 10, 9, 8, 7, 4, 4, 4, 5, 7, 10)
 _TCP_HEAD = (
     "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
     "                                                     \n"
@@ -114,10 +116,6 @@ def show_dev(kernel: Kernel) -> str:
     interfaces = counters() if counters is not None else [("lo", (0,) * 16)]
     lines = [_DEV_HEAD]
     for name, values in interfaces:
-        receive, send = values[:8], values[8:]
-        lines.append(
-            f"{name:>6}:{receive[0]:8}{receive[1]:8}{receive[2]:5}{receive[3]:5}{receive[4]:5}{receive[5]:6}"
-            f"{receive[6]:11}{receive[7]:10} {send[0]:8}{send[1]:8}{send[2]:5}{send[3]:5}{send[4]:5}"
-            f"{send[5]:6}{send[6]:8}{send[7]:11}\n"
-        )
+        columns = " ".join(f"{value:{width}}" for value, width in zip(values, _DEV_WIDTHS, strict=True))
+        lines.append(f"{name:>6}: {columns}\n")
     return "".join(lines)
