@@ -51,7 +51,7 @@ class Machine(ABC):
     def pair(self, name: str, *args: int) -> tuple[int, int]:
         """A call that writes two descriptors to its last argument."""
         addr = self.room(8)
-        assert self.call(name, *args, addr) == 0
+        assert self.call(name, *args, addr) == 0, name
         first, second = self.ints(addr, 2)
         return first, second
 
@@ -143,5 +143,5 @@ def same(scenario: Callable[[Machine], Any]) -> Any:
         finally:
             machine.close()
     host, guest = results
-    assert guest == host
+    assert guest == host, f"ours {guest!r}\nhost's {host!r}"
     return host

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_RDWR
 from runsc.abi.socket import (
+    AF_INET,
+    AF_INET6,
     LINGER,
     MIN_RCVBUF,
     MIN_SNDBUF,
     SO_ACCEPTCONN,
     SO_BROADCAST,
+    SO_BSDCOMPAT,
     SO_DEBUG,
     SO_DOMAIN,
     SO_DONTROUTE,
@@ -212,6 +215,10 @@ class SocketFile(File):
         if len(value) < 4:
             raise LinuxError(EINVAL)
         number = int.from_bytes(value[:4], "little", signed=True)
+        if name == SO_REUSEPORT and number and self.family not in (AF_INET, AF_INET6):
+            raise LinuxError(EOPNOTSUPP)
+        if name == SO_BSDCOMPAT:
+            return  # a switch that does nothing any more, and always reads as off
         if name in _SWITCHES:
             self.options[name] = int(number != 0)
         elif name in (SO_SNDBUF, SO_RCVBUF, SO_SNDBUFFORCE, SO_RCVBUFFORCE):
@@ -254,7 +261,7 @@ class SocketFile(File):
         """getsockopt(2): the value, which the caller cuts to ``length`` (what the guest has room for)."""
         if level != SOL_SOCKET:
             raise LinuxError(EOPNOTSUPP)
-        if name in _SWITCHES or name in (SO_PRIORITY, SO_MARK):
+        if name in _SWITCHES or name in (SO_PRIORITY, SO_MARK, SO_BSDCOMPAT):
             number = self.options.get(name, 0)
         elif name == SO_TYPE:
             number = self.kind

@@ -13,7 +13,7 @@ from errno import (
     EINVAL,
     EISCONN,
     EMSGSIZE,
-    ENOPROTOOPT,
+    ENODATA,
     ENOTCONN,
     ENOTTY,
     EOPNOTSUPP,
@@ -82,11 +82,12 @@ MAX_DGRAM_QLEN = 10
 _READ_EVENTS = POLLIN | POLLRDNORM | POLLRDBAND
 _WRITE_EVENTS = POLLOUT | POLLWRNORM | POLLWRBAND
 
-#: A stream's data is cut into pieces of at most this (SKB_MAX_ALLOC + UNIX_SKB_FRAGS_SZ).
-_STREAM_PIECE = 16064 + 32768
-#: What fits into a buffer's head, and what its descriptions take.
+#: What fits into a buffer's head and into its pages, and what its descriptions take.
 _HEAD_MAX = 3776
 _DGRAM_HEAD_MAX = 16064
+_DGRAM_PAGES_MAX = 17 * 4096
+#: A stream's data is cut into pieces of at most this (SKB_MAX_HEAD(0) + UNIX_SKB_FRAGS_SZ).
+_STREAM_PIECE = _HEAD_MAX + 32768
 _SHARED_INFO = 320
 _SKBUFF = 256
 
@@ -108,7 +109,7 @@ def datagram_cost(length: int) -> int:
     """What a datagram of ``length`` bytes counts."""
     if length <= _DGRAM_HEAD_MAX:
         return _head_size(length) + _SKBUFF
-    in_pages = (length - _DGRAM_HEAD_MAX + 4095) & ~4095
+    in_pages = (min(length - _DGRAM_HEAD_MAX, _DGRAM_PAGES_MAX) + 4095) & ~4095
     return _head_size(max(length - in_pages, 0)) + _SKBUFF + in_pages
 
 
@@ -116,7 +117,7 @@ class Message:
     """One message in a queue, or a piece of a stream. ``offset``: how much of it was read; ``cost``: what it
     counts against ``sender``'s buffer."""
 
-    __slots__ = ("address", "cost", "cred", "data", "offset", "rights", "sender")
+    __slots__ = ("cost", "cred", "data", "offset", "rights", "sender")
 
     def __init__(
         self, sender: UnixSocket, data: bytes, cost: int, cred: Ucred | None, rights: Rights | None
@@ -127,7 +128,6 @@ class Message:
         self.cred = cred
         self.rights = rights
         self.offset = 0
-        self.address = sender.address
 
 
 class UnixSocket(SocketFile):
@@ -338,7 +338,7 @@ class UnixSocket(SocketFile):
     def sent(self, cost: int) -> None:
         """A message of this socket's was taken out of a queue (sock_wfree)."""
         self.wmem -= cost
-        if self.queue.entries and self.wmem << 2 <= self.sndbuf:
+        if self.queue.entries and (self.wmem + 1) << 2 <= self.sndbuf:
             self.queue.wake(_WRITE_EVENTS)
 
     def _credentials(self, task: Task, other: UnixSocket, scm: Ancillary | None) -> Ucred | None:
@@ -433,6 +433,8 @@ class UnixSocket(SocketFile):
     # -- receiving ----------------------------------------------------------------------------
 
     def read(self, task: Task, count: int) -> bytes:
+        if not count:
+            return b""
         messages = self.messages
         if messages and self.kind == SOCK_STREAM:
             head = messages[0]
@@ -456,12 +458,12 @@ class UnixSocket(SocketFile):
         if not messages:
             if self.error:
                 raise LinuxError(self.take_error())
-            if self.shut & RCV_SHUTDOWN or not count:
+            if self.shut & RCV_SHUTDOWN:
                 return Received(b"")
             raise WOULD_BLOCK
         peek = flags & MSG_PEEK
         first = messages[0]
-        received = Received(b"", address=first.address)
+        received = Received(b"", address=first.sender.address)
         if self.options.get(SO_PASSCRED):
             received.cred = first.cred or NO_CREDENTIALS
         parts: list[bytes] = []
@@ -504,7 +506,7 @@ class UnixSocket(SocketFile):
             raise WOULD_BLOCK
         message = self.messages[0]
         data = message.data
-        received = Received(data[:count], len(data), message.address)
+        received = Received(data[:count], len(data), message.sender.address)
         if len(data) > count:
             received.flags = MSG_TRUNC
         if self.options.get(SO_PASSCRED):
@@ -534,7 +536,7 @@ class UnixSocket(SocketFile):
             events |= POLLIN | POLLRDNORM
         if self.state == CLOSE and self.kind != SOCK_DGRAM:
             events |= POLLHUP
-        if self.wmem << 2 <= self.sndbuf and self.state != LISTEN:
+        if (self.wmem + 1) << 2 <= self.sndbuf and self.state != LISTEN:
             peer = self.peer
             if self.kind == SOCK_DGRAM and peer is not None and peer.peer is not self and peer is not self:
                 if len(peer.messages) > peer.backlog and not peer.dead:
@@ -565,7 +567,7 @@ class UnixSocket(SocketFile):
                 return UCRED.pack(pid, uid, gid)
             if name == SO_PEERGROUPS:
                 if self.peer_cred is None:
-                    raise LinuxError(ENOPROTOOPT)
+                    raise LinuxError(ENODATA)
                 return b"".join(gid.to_bytes(4, "little") for gid in self.peer_groups)
         return super().getsockopt(task, level, name, length)
 
