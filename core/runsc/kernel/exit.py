@@ -25,7 +25,7 @@ from runsc.kernel.task import DEAD, WORK_DEAD, WORK_STOP, ZOMBIE
 
 if TYPE_CHECKING:
     from runsc.kernel.task import Task
-    from runsc.kernel.thread_group import ThreadGroup
+    from runsc.kernel.thread_group import ProcessGroup, ThreadGroup
 
 _TICK_NS = 10_000_000
 
@@ -105,9 +105,10 @@ def _exit_process(group: ThreadGroup, code: int) -> None:
     group.leader.state = ZOMBIE
     if group.session.leader is group:
         _exit_session(group)
+    tied = _process_groups_tied_to(group)
     _reparent_children(group)
-    for other_group in list(group.session.groups):
-        _hang_up_orphan(other_group, group)
+    for process_group in tied:
+        _hang_up_orphan(process_group)
     if group is kernel.init_group:
         kernel.init_exited(group.exit_code)
         return
@@ -125,11 +126,23 @@ def _exit_session(group: ThreadGroup) -> None:
         session.tty = None
 
 
-def _hang_up_orphan(process_group, ended: ThreadGroup) -> None:  # type: ignore[no-untyped-def]
-    """A process group that the exit orphaned and that has a stopped member gets SIGHUP and SIGCONT."""
-    if process_group is ended.process_group and len(process_group.members) == 1:
-        return
-    stopped = [member for member in process_group.members if member.stopped and not member.zombie]
+def _process_groups_tied_to(group: ThreadGroup) -> list[ProcessGroup]:
+    """The process groups that its end may orphan: its own, if its parent was what tied it to the session, and
+    those of its children that are in another group of the session (kill_orphaned_pgrp)."""
+    tied = []
+    own, parent = group.process_group, group.parent
+    if parent is not None and parent.session is group.session and parent.process_group is not own:
+        tied.append(own)
+    for child in group.children:
+        other = child.process_group
+        if other is not own and child.session is group.session and other not in tied:
+            tied.append(other)
+    return tied
+
+
+def _hang_up_orphan(process_group: ProcessGroup) -> None:
+    """If the process group is orphaned now, and a member is stopped, all get SIGHUP and SIGCONT."""
+    stopped = any(member.stopped and not member.zombie for member in process_group.members)
     if stopped and process_group.orphaned():
         for member in list(process_group.members):
             member.send_signal(SigInfo(SIGHUP, SI_KERNEL))
