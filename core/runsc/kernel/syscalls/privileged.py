@@ -18,6 +18,7 @@ from runsc.kernel.credentials import (
 )
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.syscalls.decl import PARTIAL, Fd, Hex, Int, PathPtr, Ptr, Size, StrPtr, UInt, ULong, syscall
+from runsc.kernel.tty.tty import hang_up_own
 
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
@@ -83,9 +84,13 @@ def kexec_file_load(task: Task, kernel: Fd, initrd: Fd, length: Size, line: StrP
     return _refuse(task, CAP_SYS_BOOT)
 
 
-@syscall(153, PARTIAL, _ABSENT)
+@syscall(153)
 def vhangup(task: Task) -> Result:
-    return _refuse(task, CAP_SYS_TTY_CONFIG)
+    """vhangup(2)."""
+    if not task.cred.capable(CAP_SYS_TTY_CONFIG):
+        raise LinuxError(EPERM)
+    hang_up_own(task)
+    return 0
 
 
 @syscall(172, PARTIAL, "no I/O ports: EPERM without the capability, ENODEV with it")

@@ -6,7 +6,7 @@ from errno import EINVAL, EIO, ENOTTY, EPERM
 from os import major, minor
 from typing import TYPE_CHECKING
 
-from runsc.abi.fcntl import O_NONBLOCK
+from runsc.abi.fcntl import O_NOCTTY, O_NONBLOCK
 from runsc.abi.ioctl import (
     FIONREAD,
     TCFLSH,
@@ -93,7 +93,7 @@ class TtyFile(File):
     __slots__ = ("hung_up", "timers", "tty")
 
     def __init__(self, tty: Pty, inode: Inode, flags: int, path: Path | None) -> None:
-        super().__init__(inode, flags, path)
+        super().__init__(inode, flags & ~O_NOCTTY, path)
         self.tty = tty
         self.hung_up = False
         self.timers = ReadTimers(tty.kernel, tty.queue)

@@ -128,6 +128,10 @@ class Tty:
             leader.send_signal(SigInfo(SIGHUP, SI_KERNEL))
             leader.send_signal(SigInfo(SIGCONT, SI_KERNEL))
 
+    def hang_up(self) -> None:
+        """vhangup(2)."""
+        self.hang_up_session()
+
     # -- window size --------------------------------------------------------------------------
 
     def resize(self, size: tuple[int, int, int, int]) -> None:
@@ -252,6 +256,13 @@ def give_up_terminal(task: Task) -> None:
         if group.extra is None:
             group.extra = {}
         group.extra["no_tty"] = group.session
+
+
+def hang_up_own(task: Task) -> None:
+    """vhangup(2): hang up the task's controlling terminal, if it has one."""
+    tty = current_tty(task)
+    if tty is not None:
+        tty.hang_up()
 
 
 def take_controlling_terminal(task: Task, tty: Tty, flags: int) -> None:

@@ -444,3 +444,19 @@ def test_constants_are_the_hosts() -> None:
         assert getattr(abi, name) == getattr(termios, name)
     for name in ("TCGETS", "TIOCGWINSZ", "TIOCSCTTY", "TIOCPKT", "TIOCSTI", "FIONREAD", "TCFLSH", "TIOCGETD"):
         assert getattr(io, name) == getattr(termios, name)
+
+
+def test_vhangup() -> None:
+    from support import call
+
+    from runsc.kernel.syscalls.privileged import vhangup
+
+    world = World()
+    world.master()
+    slave = world.slave(flags=O_RDWR)
+    user = make_task(world.kernel, uid=1000)
+    assert call(user, vhangup) == -errno.EPERM
+    assert call(world.task, vhangup) == 0
+    assert slave.read(world.task, 10) == b""
+    assert current_tty(world.task) is None
+    assert call(world.task, vhangup) == 0, "without a terminal there is nothing to do"

@@ -194,11 +194,12 @@ _FILES: tuple[tuple[str, int, Show, Store | None], ...] = (
     ("gid_map", 0o444, show_id_map, None),
     ("projid_map", 0o444, show_id_map, None),
     ("setgroups", 0o444, _constant("allow\n"), None),
+    ("timers", 0o444, show_timers, None),
     ("timerslack_ns", 0o666, show_timerslack, store_timerslack),
 )
 _LINKS = (("cwd", _link_cwd), ("root", _link_root), ("exe", _link_exe))
 #: What only the process has, and its threads don't.
-_NOT_OF_THREADS = frozenset({"mountstats", "timerslack_ns"})
+_NOT_OF_THREADS = frozenset({b"task", b"mountstats", b"timers", b"timerslack_ns"})
 
 
 class TaskLink(ProcInode):
@@ -237,9 +238,9 @@ class TaskDir(ProcInode):
         super().__init__(fs, (target.tid << 9 | (256 if thread else 0)) + 1, S_IFDIR | 0o555)
         self.target = target
         self.thread = thread
-        self.nodes: dict[str, Inode] = {}
+        #: made when they are first looked at: a process has dozens, and of most nobody asks for any
+        self.nodes: dict[bytes, Inode] = {}
         self.nlink = 7 if thread else 9
-        self._fill()
         self.refresh()
 
     def alive(self) -> bool:
@@ -247,36 +248,8 @@ class TaskDir(ProcInode):
         target = self.target
         return target.pid_ns.tasks.get(target.tid) is target
 
-    def _fill(self) -> None:
-        fs, target = self.fs, self.target
-        ino = self.ino
-
-        def next_ino() -> int:
-            nonlocal ino
-            ino += 1
-            return ino
-
-        nodes = self.nodes
-        if not self.thread:
-            nodes["task"] = ThreadsDir(fs, target, next_ino())
-        nodes["fd"] = FdDirectory(fs, target, next_ino(), False)
-        nodes["fdinfo"] = FdDirectory(fs, target, next_ino(), True)
-        nodes["ns"] = NsDir(fs, target, next_ino())
-        nodes["net"] = NetDir(fs, target, next_ino())
-        nodes["attr"] = AttrDir(fs, target, next_ino())
-        nodes["mem"] = MemInode(fs, target, S_IFREG | 0o600, next_ino())
-        for name, find in _LINKS:
-            nodes[name] = TaskLink(fs, target, find, next_ino())
-        thread = self.thread
-        nodes["stat"] = self._file(lambda t, r: status.show_stat(t, r, thread), None, 0o444, next_ino())
-        nodes["status"] = self._file(lambda t, r: status.show_status(t, r, thread), None, 0o444, next_ino())
-        for name, mode, show, store in _FILES:
-            if not (thread and name in _NOT_OF_THREADS):
-                nodes[name] = self._file(show, store, mode, next_ino())
-        if not thread:
-            nodes["timers"] = self._file(show_timers, None, 0o444, next_ino())
-
-    def _file(self, show: Show, store: Store | None, mode: int, ino: int) -> ProcFile:
+    def make_file(self, show: Show, store: Store | None, mode: int, ino: int) -> ProcFile:
+        """A file that answers ESRCH once the process is gone."""
         target = self.target
 
         def read(reader: Task) -> str | bytes:
@@ -302,16 +275,24 @@ class TaskDir(ProcInode):
             node.uid, node.gid = owner
 
     def lookup(self, name: bytes, task: Task | None = None) -> Inode:
-        node = self.nodes.get(name.decode("latin-1")) if self.alive() else None
-        if node is None:
+        entry = _ENTRIES.get(name)
+        if entry is None or (self.thread and name in _NOT_OF_THREADS) or not self.alive():
             raise LinuxError(ENOENT)
+        node = self.nodes.get(name)
+        if node is None:
+            index, _kind, make = entry
+            node = self.nodes[name] = make(self, self.ino + index)
         self.refresh()
         return node
 
     def readdir(self, task: Task | None = None) -> list[DirEntry]:
         if not self.alive():
             raise LinuxError(ENOENT)
-        return [DirEntry(name.encode(), node.ino, node.mode & 0o170000) for name, node in self.nodes.items()]
+        return [
+            DirEntry(name, self.ino + index, kind)
+            for name, (index, kind, _make) in _ENTRIES.items()
+            if not (self.thread and name in _NOT_OF_THREADS)
+        ]
 
     def open(self, path: Path, flags: int, task: Task) -> File:
         return DirectoryFile(self, flags, path)
@@ -445,3 +426,43 @@ class ThreadsDir(ProcInode):
 
     def open(self, path: Path, flags: int, task: Task) -> File:
         return DirectoryFile(self, flags, path)
+
+
+def _entries() -> dict[bytes, tuple[int, int, Callable[[TaskDir, int], Inode]]]:
+    """The entries of a process's directory: name -> (index, type, maker of the node from the directory
+    and an inode number)."""
+    made: list[tuple[str, int, Callable[[TaskDir, int], Inode]]] = [
+        ("task", S_IFDIR, lambda at, ino: ThreadsDir(at.fs, at.target, ino)),
+        ("fd", S_IFDIR, lambda at, ino: FdDirectory(at.fs, at.target, ino, False)),
+        ("fdinfo", S_IFDIR, lambda at, ino: FdDirectory(at.fs, at.target, ino, True)),
+        ("ns", S_IFDIR, lambda at, ino: NsDir(at.fs, at.target, ino)),
+        ("net", S_IFDIR, lambda at, ino: NetDir(at.fs, at.target, ino)),
+        ("attr", S_IFDIR, lambda at, ino: AttrDir(at.fs, at.target, ino)),
+        ("mem", S_IFREG, lambda at, ino: MemInode(at.fs, at.target, S_IFREG | 0o600, ino)),
+        ("stat", S_IFREG, _make_stat),
+        ("status", S_IFREG, _make_status),
+    ]
+    made.extend((name, S_IFLNK, _link_maker(find)) for name, find in _LINKS)
+    made.extend((name, S_IFREG, _file_maker(show, store, mode)) for name, mode, show, store in _FILES)
+    return {name.encode(): (index + 1, kind, make) for index, (name, kind, make) in enumerate(made)}
+
+
+def _make_stat(at: TaskDir, ino: int) -> Inode:
+    return at.make_file(lambda target, reader: status.show_stat(target, reader, at.thread), None, 0o444, ino)
+
+
+def _make_status(at: TaskDir, ino: int) -> Inode:
+    return at.make_file(
+        lambda target, reader: status.show_status(target, reader, at.thread), None, 0o444, ino
+    )
+
+
+def _link_maker(find: Callable[[Task], Path]) -> Callable[[TaskDir, int], Inode]:
+    return lambda at, ino: TaskLink(at.fs, at.target, find, ino)
+
+
+def _file_maker(show: Show, store: Store | None, mode: int) -> Callable[[TaskDir, int], Inode]:
+    return lambda at, ino: at.make_file(show, store, mode, ino)
+
+
+_ENTRIES = _entries()
