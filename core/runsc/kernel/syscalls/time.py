@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from runsc.abi.time import (
     CLOCK_MONOTONIC,
+    CLOCK_PROCESS_CPUTIME_ID,
     CLOCK_REALTIME,
     CLOCK_THREAD_CPUTIME_ID,
     KTIME_MAX,
@@ -152,8 +153,8 @@ def adjtimex(task: Task, buf: Ptr) -> Result:
 def clock_adjtime(task: Task, clockid: Clock, buf: Ptr) -> Result:
     """clock_adjtime(2): only reading, of CLOCK_REALTIME."""
     if clockid != CLOCK_REALTIME:
-        known = clockid in HOST_CLOCKS or cpu_clock(task, clockid) is not None
-        raise LinuxError(EOPNOTSUPP if known else EINVAL)
+        known = clockid in HOST_CLOCKS or clockid in (CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID)
+        raise LinuxError(EOPNOTSUPP if known or (clockid < 0 and not is_clock_fd(clockid)) else EINVAL)
     return _adjtimex(task, buf)
 
 
@@ -174,10 +175,10 @@ def clock_nanosleep(
     """clock_nanosleep(2)."""
     if clockid == CLOCK_THREAD_CPUTIME_ID or is_clock_fd(clockid):
         raise LinuxError(EOPNOTSUPP)
-    cpu = cpu_clock(task, clockid)
-    if cpu is None and clockid not in SLEEP_CLOCKS | ALARM_CLOCKS:
+    if clockid > CLOCK_THREAD_CPUTIME_ID and clockid not in SLEEP_CLOCKS | ALARM_CLOCKS:
         raise LinuxError(EOPNOTSUPP if clockid in HOST_CLOCKS else EINVAL)
     ns = copy_in_timespec(task, request)
+    cpu = cpu_clock(task, clockid)
     if clockid in ALARM_CLOCKS:
         raise LinuxError(EOPNOTSUPP)  # no sandbox wakes the machine
     absolute = bool(flags & TIMER_ABSTIME)
