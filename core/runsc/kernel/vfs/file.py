@@ -6,7 +6,7 @@ waits on ``wait_queue()`` for ``poll()`` to change and tries again, unless O_NON
 
 from __future__ import annotations
 
-from errno import EBADF, EINVAL, ENOTDIR, ENOTTY, ESPIPE
+from errno import EBADF, EINVAL, EISDIR, ENOTDIR, ENOTTY, ENXIO, ESPIPE
 from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_ACCMODE, O_APPEND, O_NONBLOCK, O_PATH, O_RDONLY, O_RDWR, O_WRONLY
@@ -178,8 +178,6 @@ SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA, SEEK_HOLE = range(5)
 
 def generic_lseek(file: File, offset: int, whence: int) -> int:
     """lseek(2) for a file whose size is its inode's (fs/read_write.c: generic_file_llseek)."""
-    from errno import ENXIO
-
     if whence == SEEK_SET:
         pos = offset
     elif whence == SEEK_CUR:
@@ -229,13 +227,9 @@ class DirectoryFile(File):
         self.entries: list[DirEntry] | None = None
 
     def read(self, task: Task, count: int) -> bytes:
-        from errno import EISDIR
-
         raise LinuxError(EISDIR)
 
     def pread(self, task: Task, count: int, offset: int) -> bytes:
-        from errno import EISDIR
-
         raise LinuxError(EISDIR)
 
     def lseek(self, task: Task, offset: int, whence: int) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from runsc.abi.fcntl import AT_FDCWD, NAME_MAX
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.vfs.dentry import Dentry, DentryCache, Path
+from runsc.kernel.vfs.fastwalk import quick_lookup, quick_parent
 from runsc.kernel.vfs.permission import MAY_EXEC, allowed
 
 if TYPE_CHECKING:
@@ -70,6 +71,10 @@ def lookup(
         if file.path is None:
             return anonymous_path(task, file.inode)
         return file.path
+    if not resolve:
+        quick = quick_lookup(task, dirfd, path, follow)
+        if quick is not None:
+            return quick
     walker = Walker(task, resolve)
     found = walker.to_parent(start_of(task, dirfd, path), path)
     return walker.last(found, follow or found.trailing)
@@ -82,6 +87,9 @@ def lookup_parent(task: Task, dirfd: int, path: bytes) -> Found:
     """
     if not path:
         raise LinuxError(ENOENT)
+    quick = quick_parent(task, dirfd, path)
+    if quick is not None:
+        return Found(quick[0], quick[1], False, False)
     return Walker(task).to_parent(start_of(task, dirfd, path), path)
 
 

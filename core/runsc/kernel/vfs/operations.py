@@ -27,6 +27,7 @@ from runsc.kernel.credentials import CAP_FSETID, CAP_MKNOD
 from runsc.kernel.errors import WOULD_BLOCK, LinuxError
 from runsc.kernel.fs.pipe import FifoOpening, open_fifo
 from runsc.kernel.vfs.dentry import MS_NODEV, Path
+from runsc.kernel.vfs.fastwalk import quick_parent
 from runsc.kernel.vfs.file import File, PathFile
 from runsc.kernel.vfs.namei import Walker, child_of, lookup, lookup_parent, start_of
 from runsc.kernel.vfs.permission import MAY_EXEC, MAY_READ, MAY_WRITE, allowed, owner_or_capable
@@ -133,11 +134,16 @@ def _open_creating(
     """O_CREAT: open, or make and open (open_last_lookups, lookup_open)."""
     if not path:
         raise LinuxError(ENOENT)
-    walker = Walker(task, resolve)
-    found = walker.to_parent(start_of(task, dirfd, path), path)
-    if found.special:
-        raise LinuxError(EEXIST if flags & O_EXCL else EISDIR)
-    where, dentry = walker.open_last(found, not flags & O_NOFOLLOW, bool(flags & O_EXCL))
+    quick = quick_parent(task, dirfd, path) if not resolve else None
+    dentry = child_of(task, *quick) if quick is not None else None
+    if quick is not None and dentry is not None and (dentry.inode is None or not dentry.inode.is_symlink()):
+        where = quick[0]
+    else:
+        walker = Walker(task, resolve)
+        found = walker.to_parent(start_of(task, dirfd, path), path)
+        if found.special:
+            raise LinuxError(EEXIST if flags & O_EXCL else EISDIR)
+        where, dentry = walker.open_last(found, not flags & O_NOFOLLOW, bool(flags & O_EXCL))
     inode = dentry.inode
     if inode is None:
         directory = where.dentry.inode

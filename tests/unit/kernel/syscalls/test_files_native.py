@@ -556,13 +556,12 @@ def test_attributes(twin: Twin, user: int) -> None:
     twin.both("utimensat", CWD, b"no", struct.pack("<qqqq", 1, 0x3FFFFFFE, 2, 0x3FFFFFFE), 0)
     # A write by somebody unprivileged clears setuid.
     twin.both("chmod", b"mine", 0o6777)
-    fd = twin.open(CWD, b"mine", O_WRONLY, 0)
-    assert isinstance(fd, Fd)
+    wo = twin.fd(CWD, b"mine", O_WRONLY, 0)
     same_stat(twin, b"mine")
-    twin.both("write", fd, b"x", 1)
+    twin.both("write", wo, b"x", 1)
     same_stat(twin, b"mine")
     twin.both("chmod", b"mine", 0o6777)
-    twin.both("ftruncate", fd, 10)
+    twin.both("ftruncate", wo, 10)
     same_stat(twin, b"mine")
 
 
