@@ -43,10 +43,17 @@ def test_any_arguments_over_any_memory(number: int) -> None:
     tracer = Tracer(build_table(), lines.append, limit=chance.choice([0, 1, 32, 1024]))
     for _ in range(60):
         args: Any = tuple(
-            chance.choice([*SPECIAL, chance.getrandbits(64), chance.randrange(100), base + chance.randrange(65536),
-                           base + (1 << 20) - chance.randrange(64)])
+            chance.choice(
+                [
+                    *SPECIAL,
+                    chance.getrandbits(64),
+                    chance.randrange(100),
+                    base + chance.randrange(65536),
+                    base + (1 << 20) - chance.randrange(64),
+                ]
+            )
             for _ in range(6)
-        )  # fmt: skip
+        )
         tracer.enter(task, number, args)
         result = chance.choice(
             [0, 1, 3, 8, 100, 4096, 1 << 40, -1, -14, -133, -134, -512, -516, -4095, -(1 << 40)]
