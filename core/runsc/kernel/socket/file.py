@@ -173,6 +173,10 @@ class SocketFile(File):
     # -- files --------------------------------------------------------------------------------
 
     def read(self, task: Task, count: int) -> bytes:
+        return self.recv_plain(task, count) if count else b""
+
+    def recv_plain(self, task: Task, count: int) -> bytes:
+        """``recv`` for callers that want the data and nothing else."""
         received = self.recv(task, count, 0)
         if received.files:
             # read(2) can't tell of them.

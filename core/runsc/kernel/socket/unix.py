@@ -432,9 +432,7 @@ class UnixSocket(SocketFile):
 
     # -- receiving ----------------------------------------------------------------------------
 
-    def read(self, task: Task, count: int) -> bytes:
-        if not count:
-            return b""
+    def recv_plain(self, task: Task, count: int) -> bytes:
         messages = self.messages
         if messages and self.kind == SOCK_STREAM:
             head = messages[0]
@@ -445,7 +443,7 @@ class UnixSocket(SocketFile):
                 messages.popleft()
                 head.sender.sent(head.cost)
                 return head.data
-        return super().read(task, count)
+        return super().recv_plain(task, count)
 
     def recv(self, task: Task, count: int, flags: int) -> Received:
         if flags & MSG_OOB:

@@ -13,6 +13,7 @@ from runsc.abi.poll import (
     EPOLL_CTL_MOD,
     EPOLLET,
     EPOLLEXCLUSIVE,
+    EPOLLONESHOT,
     EPOLLWAKEUP,
     POLLERR,
     POLLHUP,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 #: INT_MAX / sizeof(struct epoll_event).
 _MAX_EVENTS = 0x7FFFFFFF // 12
 _EXCLUSIVE_OK = POLLIN | POLLOUT | POLLERR | POLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE
+_NOT_LEVEL = EPOLLET | EPOLLONESHOT
 _pack = EPOLL_EVENT.pack
 
 
@@ -180,7 +182,15 @@ def _wait_masked(
 def epoll_wait(task: Task, epfd: Fd, events: OutEpollEvents, maxevents: Int, timeout: Int) -> Result:
     """epoll_wait(2)."""
     epoll = _epoll_of(task, epfd, maxevents)
-    if epoll.ready:
+    ready = epoll.ready
+    if ready:
+        item = ready[0]
+        if len(ready) == 1 and not item.events & _NOT_LEVEL and not item.dead:
+            # One level-triggered file: it stays where it is.
+            found = item.file.poll(task) & item.mask
+            if found:
+                task.mm.copy_out(events, _pack(found, item.data))
+                return 1
         count = _report(task, epoll, events, maxevents)
         if count:
             return count

@@ -6,6 +6,7 @@ from errno import EFAULT, EINVAL, EMSGSIZE, ENOBUFS, EPIPE
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
+from runsc.abi.fcntl import O_NONBLOCK
 from runsc.abi.poll import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, POLLRDNORM, POLLWRBAND, POLLWRNORM
 from runsc.abi.socket import (
     MMSGHDR_SIZE,
@@ -119,9 +120,10 @@ async def _send_waiting(
     file.get()
     deadline = file.write_deadline()
     waits = not (flags & MSG_DONTWAIT or file.nonblocking())
+    sent = False
     try:
         while True:
-            if data:
+            if data or (not total and not sent):
                 try:
                     count = file.send(task, data, flags, address, scm)
                 except WouldBlock:
@@ -131,6 +133,7 @@ async def _send_waiting(
                         raise
                     continue
                 done += count
+                sent = True
                 if file.kind != SOCK_STREAM:
                     return done
                 data = data[count:]
@@ -161,7 +164,22 @@ def sendto(
     length = min(length, MAX_RW_COUNT)
     file = socket_of(task, fd)
     address = copy_in_address(task, addr, addrlen) if addr else b""
-    return send_data(task, file, [(buf, length)], length, flags & ~MSG_CMSG_COMPAT, address, None)
+    flags &= ~MSG_CMSG_COMPAT
+    if length <= CHUNK:
+        data = task.mm.copy_in(buf, length)
+        try:
+            done = file.send(task, data, flags, address)
+        except WouldBlock:
+            if flags & MSG_DONTWAIT or file.flags & O_NONBLOCK:
+                raise
+            done = 0
+        except LinuxError as error:
+            raise _sent_nothing(task, file, flags, error) from None
+        else:
+            if done == length or flags & MSG_DONTWAIT or file.flags & O_NONBLOCK:
+                return done
+        return _send_waiting(task, file, data[done:], [], length, done, flags, address, None)
+    return send_data(task, file, [(buf, length)], length, flags, address, None)
 
 
 class _Header:
@@ -324,6 +342,15 @@ def recvfrom(
     """recvfrom(2), recv(2)."""
     size = min(size, MAX_RW_COUNT)
     file = socket_of(task, fd)
+    if not flags and not addr and size <= CHUNK and file.rcvlowat == 1:
+        try:
+            data = file.recv_plain(task, size)
+        except WouldBlock:
+            if file.flags & O_NONBLOCK:
+                raise
+        else:
+            task.mm.copy_out(buf, data)
+            return len(data)
     flags &= ~MSG_CMSG_COMPAT
 
     def finish(received: Received) -> int:
