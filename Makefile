@@ -34,4 +34,4 @@ build-test:
 clean:
 	rm -rf $(VENV) .build build dist *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
-	find plugins -name '*.so' -delete
+	find core plugins -name '*.so' -delete

@@ -15,7 +15,9 @@ for root in ["core", *sorted(str(p.relative_to(HERE)) for p in HERE.glob("plugin
         packages.append(package)
         package_dir[package] = f"{root}/{package.replace('.', '/')}"
 
-engines = sorted(str(p.relative_to(HERE)) for p in HERE.glob("plugins/*/build_engine.py"))
+builders = [*HERE.glob("core/build_*.py"), *HERE.glob("plugins/*/build_*.py")]
+engines = sorted(str(path.relative_to(HERE)) for path in builders)
+engines.append("core/build_native.py")
 
 setup(
     packages=packages,

@@ -72,6 +72,14 @@ FLAGS: tuple[Flag, ...] = (
         choices=("none", "open", "create", "all"),
         inert=True,
     ),
+    Flag(
+        "jail",
+        STRING,
+        "For debugging: 'off' leaves the sandbox's process unjailed, 'log' logs the host calls it must not"
+        " make, and refuses them instead of killing it.",
+        choices=("on", "log", "off"),
+        hidden=True,
+    ),
     Flag("version", BOOL, "Print the version."),
 )
 
@@ -87,6 +95,7 @@ class Config:
         "fs",
         "host_uds",
         "ignore_cgroups",
+        "jail",
         "log",
         "log_format",
         "network",
@@ -122,6 +131,7 @@ class Config:
         self.file_access = "exclusive"
         self.watchdog_action = "log"
         self.host_uds = "none"
+        self.jail = "off"
         self.version = False
 
     @property

@@ -44,9 +44,17 @@ class HostFiles(ABC):
     def check(cls) -> Availability:
         """Does it work here, for this user?"""
 
-    @classmethod
-    def host_calls(cls) -> Sequence[HostCall]:
-        """The host system calls it makes once the sandbox runs, each with its reason."""
+    def host_calls(self) -> Sequence[HostCall]:
+        """The host system calls it makes once the sandbox runs, each with its reason.
+
+        Asked when the jail is closed, after the last ``mount``: where nothing is mounted writable, nothing
+        that writes needs to be allowed."""
+        return ()
+
+    def capabilities(self) -> Sequence[int]:
+        """The Linux capabilities (CAP_* numbers) it needs once the sandbox runs, if the user has them.
+
+        Everything else is given up. Asked when the jail is closed."""
         return ()
 
     @abstractmethod

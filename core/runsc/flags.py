@@ -28,10 +28,11 @@ class Flag:
 
     ``attr``: the attribute of the target that it sets (the name with ``_`` by default); ``choices``: the
     values a STRING may have; ``alias``: an older spelling that works too; ``inert``: accepted because
-    other runtimes have it, without effect so far, which the user is told.
+    other runtimes have it, without effect so far, which the user is told; ``hidden``: help and completion
+    don't show it.
     """
 
-    __slots__ = ("alias", "attr", "choices", "help", "inert", "kind", "metavar", "name")
+    __slots__ = ("alias", "attr", "choices", "help", "hidden", "inert", "kind", "metavar", "name")
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class Flag:
         attr: str = "",
         alias: str = "",
         inert: bool = False,
+        hidden: bool = False,
     ) -> None:
         self.name = name
         self.kind = kind
@@ -53,6 +55,7 @@ class Flag:
         self.attr = attr or name.replace("-", "_")
         self.alias = alias
         self.inert = inert
+        self.hidden = hidden
 
 
 class HelpWanted(Exception):

@@ -41,6 +41,12 @@ class Network(ABC):
         """The host system calls it makes once the sandbox runs, each with its reason."""
         return ()
 
+    def capabilities(self) -> Sequence[int]:
+        """The Linux capabilities (CAP_* numbers) it needs once the sandbox runs, if the user has them.
+
+        Everything else is given up. Asked when the jail is closed."""
+        return ()
+
     @abstractmethod
     def socket(self, kernel: Kernel, task: Task, family: int, kind: int, protocol: int) -> SocketFile:
         """A new socket for ``task``, as socket(2): ``kind`` is SOCK_STREAM... without SOCK_CLOEXEC and

@@ -282,6 +282,12 @@ class Platform(ABC):
         """The host system calls it makes once the sandbox runs, each with its reason."""
         return ()
 
+    def capabilities(self) -> Sequence[int]:
+        """The Linux capabilities (CAP_* numbers) it needs once the sandbox runs, if the user has them.
+
+        Everything else is given up. Asked when the jail is closed."""
+        return ()
+
     @abstractmethod
     def new_address_space(self) -> AddressSpace:
         """An empty address space (nothing mapped except ``initial_areas``)."""

@@ -122,7 +122,9 @@ def _parameter(flag: Flag, default: object) -> inspect.Parameter:
     if flag.alias:
         names.append(f"-{flag.alias}" if len(flag.alias) == 1 else f"--{flag.alias}")
     shown = flag.kind != BOOL and default not in ("", [])
-    option = typer.Option(*names, help=flag.help, metavar=flag.metavar or None, show_default=shown)
+    option = typer.Option(
+        *names, help=flag.help, metavar=flag.metavar or None, show_default=shown, hidden=flag.hidden
+    )
     return inspect.Parameter(
         flag.attr, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[kind, option], default=default
     )

@@ -25,6 +25,8 @@ from runsc.kernel.vfs.fdtable import FdTable, FsContext
 from runsc.kernel.vfs.namespace import MountNamespace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runsc.config import Config
     from runsc.filesystem import HostFiles
     from runsc.kernel.vfs.inode import FileSystem
@@ -36,11 +38,18 @@ _DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def start(
-    config: Config, command: Command, platform: Platform, filesystem: HostFiles, network: Network, log: Any
+    config: Config,
+    command: Command,
+    platform: Platform,
+    filesystem: HostFiles,
+    network: Network,
+    log: Any,
+    close_jail: Callable[[], None],
 ) -> int:
     """Run ``command`` in a new kernel until it ends; the exit code a shell would show (128+n for a signal).
 
-    Raises RunscError if the program can't be started.
+    ``close_jail`` is called when everything that is needed of the host is open, and before anything is read
+    that a guest may have written. Raises RunscError if the program can't be started.
     """
     kernel = Kernel(platform, log, config, dispatch_table(), PidNamespace())
     kernel.network = network
@@ -53,6 +62,7 @@ def start(
         mount_system(kernel, task, namespace)
         open_stdio(kernel, task)
         start_tracer(kernel, config, log)
+        close_jail()
         begin_program(kernel, task, command)
         if command.signals >= 0:
             forward_signals(kernel, command.signals)

@@ -23,6 +23,10 @@ where they are made, and heavy imports belong inside them. All hooks are called 
 path: what they make is then used directly. A plugin implements the two hooks of its kind; one class may serve
 several kinds.
 
+What they make says in ``host_calls()`` and ``capabilities()`` what it needs of the host once the sandbox
+runs; everything else is forbidden then, importing modules included. ``make_*`` runs where no host file can
+be written but those that the plugin names in its attribute ``opens``, as in ``opens = ("/dev/kvm",)``.
+
 A hook may raise ``RunscError`` to say what is wrong and what to do about it; anything else it raises is
 reported as the plugin's bug.
 """

@@ -144,6 +144,9 @@ def _failure(config: Config, message: list[str], status: int, started: float) ->
             how = f"killed by {signal.Signals(number).name}"
         except ValueError:
             how = f"killed by signal {number}"
+        if number == signal.SIGSYS:
+            how = "killed because it made a host call that its jail forbids"
+            look = "run it again with --jail=log --debug-log=DIR/ and report what it logs"
     else:
         how = f"ended with status {os.WEXITSTATUS(status)}"
     return RunscError(f"the sandbox's process died ({how})", look)

@@ -66,18 +66,23 @@ def _run(config: Config, command: Command, log: Log) -> int:
         load(NETWORK, config.network, installed),
     ]
     from runsc.kernel.boot import start
+    from runsc.sandbox.jail.enter import Jail
 
+    jail = Jail(config.jail, plugins, log)
     made: list[Any] = []
     try:
+        jail.confine()
         for plugin in plugins:
             made.append(plugin.make(config))
             log.debug(f"{plugin.entry.kind} {plugin.entry.name} ({plugin.entry.origin}) is up")
         platform, filesystem, network = made
-        return start(config, command, platform, filesystem, network, log)
+        return start(config, command, platform, filesystem, network, log, lambda: jail.close(made))
     except RunscError:
         raise
     except Exception as error:
-        _blame(plugins, error)
+        # From within the jail nothing can be tried out any more; and what it takes was there.
+        if not jail.closed:
+            _blame(plugins, error)
         raise
     finally:
         for thing in reversed(made):

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from runsc.errors import RunscError
 from runsc.filesystem import HostFiles
-from runsc.plugins.availability import Availability, HostCall
+from runsc.kernel.credentials import (
+    CAP_CHOWN,
+    CAP_DAC_OVERRIDE,
+    CAP_DAC_READ_SEARCH,
+    CAP_FOWNER,
+    CAP_FSETID,
+)
+from runsc.plugins.availability import Availability, HostCall, without
 from runsc_fs_direct.filesystem import DirectFs
 from runsc_fs_direct.magic import file_system_magic
 
@@ -16,44 +23,56 @@ if TYPE_CHECKING:
 
     from runsc.kernel.vfs.inode import FileSystem
 
-#: Each host call and what it is for. Every one that takes a name takes a single component, relative to the
-#: descriptor of its directory, and follows no symbolic link.
-_HOST_CALLS = (
-    ("openat", "open a directory to search, or a regular file to read or write"),
-    ("newfstatat", "attributes of a name"),
-    ("fstat", "attributes of an open file, and proof that it is the file that was meant"),
-    ("fstatfs", "free space, for statfs(2)"),
-    ("getdents64", "list a directory"),
-    ("readlinkat", "the text of a symbolic link, which the kernel walks itself"),
-    ("dup", "list a directory through a second descriptor"),
-    ("fcntl", "mark descriptors close-on-exec"),
-    ("lseek", "find holes in sparse files, rewind a directory"),
-    ("pread64", "read file data"),
-    ("pwrite64", "write file data"),
-    ("ftruncate", "set a file's size"),
-    ("fallocate", "reserve space"),
-    ("mmap", "punch holes, together with madvise"),
-    ("madvise", "punch holes (MADV_REMOVE)"),
-    ("munmap", "end the mapping that a hole was punched through"),
-    ("fsync", "make data durable"),
-    ("fdatasync", "make data durable"),
-    ("mkdirat", "make a directory"),
-    ("mknodat", "make a FIFO or a socket's name"),
-    ("symlinkat", "make a symbolic link"),
-    ("linkat", "make a hard link"),
-    ("unlinkat", "remove a name"),
-    ("renameat", "rename"),
-    ("fchmod", "change permission bits of a regular file or directory"),
-    ("fchmodat2", "change permission bits of what can't be opened"),
-    ("fchown", "give a new file its owner"),
-    ("fchownat", "change the owner of a name"),
-    ("utimensat", "change times"),
-    ("fgetxattr", "read extended attributes"),
-    ("fsetxattr", "change extended attributes"),
-    ("flistxattr", "list extended attributes"),
-    ("fremovexattr", "remove extended attributes"),
-    ("close", "give descriptors back"),
+# Each host call and what it is for. Every one that takes a name takes a single component, relative to the
+# descriptor of its directory, and follows no symbolic link.
+
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_TMPFILE & ~os.O_DIRECTORY
+
+#: Of a tree that is mounted read-only.
+READ_CALLS = (
+    HostCall("openat", "open a directory to search, or a regular file to read", without(2, _WRITING)),
+    HostCall("newfstatat", "attributes of a name"),
+    HostCall("fstat", "attributes of an open file, and proof that it is the file that was meant"),
+    HostCall("fstatfs", "free space, for statfs(2)"),
+    HostCall("getdents64", "list a directory"),
+    HostCall("readlinkat", "the text of a symbolic link, which the kernel walks itself"),
+    HostCall("lseek", "find holes in sparse files, rewind a directory"),
+    HostCall("pread64", "read file data"),
+    HostCall("fgetxattr", "read extended attributes"),
+    HostCall("flistxattr", "list extended attributes"),
+    HostCall("close", "give descriptors back"),
 )
+
+#: Of one that may be written to, besides.
+WRITE_CALLS = (
+    HostCall("openat", "open or create a regular file to write"),
+    HostCall("pwrite64", "write file data"),
+    HostCall("ftruncate", "set a file's size"),
+    HostCall("fallocate", "reserve space"),
+    HostCall("mmap", "punch holes, together with madvise"),
+    HostCall("madvise", "punch holes (MADV_REMOVE)"),
+    HostCall("munmap", "end the mapping that a hole was punched through"),
+    HostCall("fsync", "make data durable"),
+    HostCall("fdatasync", "make data durable"),
+    HostCall("mkdirat", "make a directory"),
+    HostCall("mknodat", "make a FIFO or a socket's name"),
+    HostCall("symlinkat", "make a symbolic link"),
+    HostCall("linkat", "make a hard link"),
+    HostCall("unlinkat", "remove a name"),
+    HostCall("renameat", "rename"),
+    HostCall("fchmod", "change permission bits of a regular file or directory"),
+    HostCall("fchmodat2", "change permission bits of what can't be opened"),
+    HostCall("fchown", "give a new file its owner"),
+    HostCall("fchownat", "change the owner of a name"),
+    HostCall("utimensat", "change times"),
+    HostCall("fsetxattr", "change extended attributes"),
+    HostCall("fremovexattr", "remove extended attributes"),
+)
+
+#: So that root in a sandbox reads what root can read: files of other users, whatever their mode.
+READ_CAPABILITIES = (CAP_DAC_READ_SEARCH,)
+#: And writes it, and gives files owners and modes.
+WRITE_CAPABILITIES = (CAP_DAC_OVERRIDE, CAP_CHOWN, CAP_FOWNER, CAP_FSETID)
 
 
 class DirectFiles(HostFiles):
@@ -82,9 +101,14 @@ class DirectFiles(HostFiles):
         note = "" if os.geteuid() == 0 else "files keep the host's access rights for this user"
         return Availability.yes(note)
 
-    @classmethod
-    def host_calls(cls) -> Sequence[HostCall]:
-        return tuple(HostCall(name, why) for name, why in _HOST_CALLS)
+    def _writable(self) -> bool:
+        return any(not fs.read_only for fs in self.mounted)
+
+    def host_calls(self) -> Sequence[HostCall]:
+        return READ_CALLS + WRITE_CALLS if self._writable() else READ_CALLS
+
+    def capabilities(self) -> Sequence[int]:
+        return READ_CAPABILITIES + WRITE_CAPABILITIES if self._writable() else READ_CAPABILITIES
 
     def mount(self, path: bytes, read_only: bool, shared: bool = False) -> FileSystem:
         try:

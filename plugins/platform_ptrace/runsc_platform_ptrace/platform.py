@@ -136,9 +136,9 @@ class PtracePlatform(Platform):
 
     @classmethod
     def host_calls(cls) -> Sequence[HostCall]:
-        from runsc_platform_ptrace.host_calls import HOST_CALLS
+        from runsc_platform_ptrace.host_calls import host_calls
 
-        return HOST_CALLS
+        return host_calls()
 
     def new_address_space(self) -> AddressSpace:
         try:
@@ -193,7 +193,7 @@ class PtracePlatform(Platform):
     def _read_proc(self, path: str) -> str:
         """A file of /proc, or nothing where the process has ended or the sandbox is jailed."""
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc)
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._proc)
         except OSError:
             return ""
         try:

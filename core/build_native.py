@@ -1,0 +1,57 @@
+"""Builds ``runsc._native`` (cffi, API mode)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+
+from cffi import FFI
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SOURCES = ("native.c", "refused.c")
+
+
+def path(name: str) -> str:
+    """A C source, as setuptools wants it (relative) or, for building in place, absolute."""
+    full = os.path.join(HERE, "csrc", name)
+    return full if __name__ == "__main__" else os.path.relpath(full)
+
+
+ffi = FFI()
+ffi.cdef(
+    """
+    int rn_no_new_privs(void);
+    int64_t rn_capabilities(void);
+    int rn_set_capabilities(uint64_t set);
+    int rn_clear_ambient(void);
+    int rn_drop_bounding(uint64_t keep);
+    int rn_seccomp(const void *program, unsigned instructions);
+
+    int rn_landlock_abi(void);
+    int rn_landlock_ruleset(uint64_t files, uint64_t net, uint64_t scopes, unsigned size);
+    int rn_landlock_allow(int ruleset, uint64_t access, int fd);
+    int rn_landlock_restrict(int ruleset);
+
+    int rn_report_refused(int fd);
+    """
+)
+ffi.set_source(
+    "runsc._native",
+    '#include "native.h"',
+    sources=[path(name) for name in SOURCES],
+    include_dirs=[os.path.join(HERE, "csrc")],
+    depends=[path("native.h")],
+    extra_compile_args=["-O2", "-std=gnu11", "-Wall", "-Wextra", "-Werror"],
+)
+
+
+def build_in_place() -> None:
+    """Compile for development: the module lands next to the package's sources."""
+    with tempfile.TemporaryDirectory() as tmp:
+        built = ffi.compile(tmpdir=tmp)
+        shutil.copy(built, os.path.join(HERE, "runsc"))
+
+
+if __name__ == "__main__":
+    build_in_place()

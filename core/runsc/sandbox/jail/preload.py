@@ -1,0 +1,99 @@
+"""What Python would open files for later on: imported, read or switched off before the jail is closed."""
+
+from __future__ import annotations
+
+import importlib
+import linecache
+import os
+import sys
+import time
+import warnings
+from traceback import format_exception
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, TextIO
+
+#: Modules that the kernel imports inside functions: not every sandbox needs them, or it breaks a cycle. A
+#: test looks for such imports in the sources and compares.
+LAZY = (
+    "runsc.kernel.fs.devices",
+    "runsc.kernel.fs.devpts",
+    "runsc.kernel.fs.devtmpfs",
+    "runsc.kernel.fs.hostfile",
+    "runsc.kernel.fs.overlay",
+    "runsc.kernel.fs.overlay.copyup",
+    "runsc.kernel.fs.overlay.file",
+    "runsc.kernel.fs.proc",
+    "runsc.kernel.fs.sysfs",
+    "runsc.kernel.hostjob",
+    "runsc.kernel.mm.exec",
+    "runsc.kernel.tty.hosttty",
+)
+
+
+def import_all() -> None:
+    """Import what is imported late."""
+    for name in LAZY:
+        importlib.import_module(name)
+
+
+def read_time_zone() -> None:
+    """Have the C library read the time zone once and for all.
+
+    With TZ unset, every strftime(3) looks whether /etc/localtime has changed.
+    """
+    os.environ.setdefault("TZ", ":/etc/localtime")
+    time.tzset()
+
+
+def leave_files_alone(report: Callable[[str], None]) -> None:
+    """From here on Python opens no file of its own accord.
+
+    Tracebacks go without source lines; what nobody catches (in ``__del__``, say) and warnings go to
+    ``report``; an import that would need a file raises ``ImportError`` and is reported too.
+    """
+
+    def no_lines(filename: str, module_globals: dict[str, Any] | None = None) -> list[str]:
+        return []
+
+    def no_check(filename: str | None = None) -> None:
+        return None
+
+    # There is no official way to say that sources can't be read, and each look at one is a host call.
+    linecache.updatecache = no_lines
+    linecache.checkcache = no_check
+
+    def unraisable(what: sys.UnraisableHookArgs) -> None:
+        trace = "".join(format_exception(what.exc_type, what.exc_value, what.exc_traceback))
+        report(f"{what.err_msg or 'ignored exception'} ({what.object!r}):\n{trace}")
+
+    def show_warning(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        report(f"{filename}:{lineno}: {category.__name__}: {message}")
+
+    sys.unraisablehook = unraisable
+    warnings.showwarning = show_warning
+    sys.meta_path[:] = [ImportGuard(report)]
+
+
+class ImportGuard:
+    """The only finder there is after the jail is closed: it finds nothing, and says so."""
+
+    __slots__ = ("report",)
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self.report = report
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: object = None) -> NoReturn:
+        """Raises ``ImportError``. ``ModuleNotFoundError`` would let callers take it for an absent option."""
+        what = f"{name} was imported after the jail was closed: it must be imported before"
+        self.report(what)
+        raise ImportError(what, name=name)
