@@ -49,6 +49,10 @@ def build_editable(
     metadata_directory: str | None = None,
 ) -> str:
     """PEP 660: a wheel that holds the metadata, the ``runsc`` script and the ``.pth`` file."""
+    roots = [ROOT / "core", *sorted(path for path in (ROOT / "plugins").iterdir() if path.is_dir())]
+    # An engine that was built otherwise may have a name that Python prefers to the new one's.
+    for engine in [path for root in roots for path in root.rglob("*.so")]:
+        engine.unlink()
     # In place: the engines land beside the Python sources.
     command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace", "--force"]
     subprocess.run(command, cwd=ROOT, check=True)
@@ -69,7 +73,6 @@ def build_editable(
     # setuptools leaves it; a second description of the distribution would only mislead.
     shutil.rmtree(ROOT / "runsc.egg-info", ignore_errors=True)
     files[f"{info.name}/WHEEL"] = WHEEL.encode()
-    roots = [ROOT / "core", *sorted(path for path in (ROOT / "plugins").iterdir() if path.is_dir())]
     files["__editable__.runsc.pth"] = "".join(f"{root}\n" for root in roots).encode()
     files[f"{stem}.data/scripts/runsc"] = (ROOT / "tools" / "runsc").read_bytes()
     return _write_wheel(Path(wheel_directory), f"{stem}-py3-none-any.whl", info.name, files)
