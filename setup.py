@@ -17,7 +17,6 @@ for root in ["core", *sorted(str(p.relative_to(HERE)) for p in HERE.glob("plugin
 
 builders = [*HERE.glob("core/build_*.py"), *HERE.glob("plugins/*/build_*.py")]
 engines = sorted(str(path.relative_to(HERE)) for path in builders)
-engines.append("core/build_native.py")
 
 setup(
     packages=packages,
