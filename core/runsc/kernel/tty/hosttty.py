@@ -8,7 +8,7 @@ terminal generates (^C) come to the sandbox's process, which passes them on by `
 from __future__ import annotations
 
 import fcntl
-from errno import EINVAL
+from errno import EINVAL, EIO
 from os import makedev
 from typing import TYPE_CHECKING
 
@@ -114,8 +114,12 @@ class HostTty(Tty):
         fcntl.ioctl(self.handle.fd, TIOCSWINSZ, WINSIZE.pack(*size))
 
     def restore(self) -> None:
-        """The sandbox ends: leave the host's terminal as it was."""
-        fcntl.ioctl(self.handle.fd, TCSETS, self.saved)
+        """The sandbox ends: leave the host's terminal as it was, if it is still there."""
+        try:
+            fcntl.ioctl(self.handle.fd, TCSETS, self.saved)
+        except OSError as error:
+            if error.errno != EIO:  # it was hung up
+                raise
 
     def host_signal(self, signo: int) -> bool:
         """The host sent the sandbox ``signo``. False if it isn't one that a terminal generates, or if
