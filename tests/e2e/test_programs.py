@@ -163,7 +163,8 @@ def test_git(sandbox: Sandbox) -> None:
         git checkout -q -b side; echo side >> f; git commit -q -am two
         git checkout -q main; sed -i 1d f; git commit -q -am three; git merge -q side -m merge
         git log --oneline --graph; git status --short; git diff HEAD~1 --stat
-        git clone -q . ../clone; cd ../clone; git fsck 2>&1; git gc -q; git log --format=%H | wc -l; git grep -c x; ls
+        git clone -q . ../clone; cd ../clone; git fsck 2>&1; git gc -q; git log --format=%H | wc -l
+        git grep -c x; ls
     """
     sandbox.same(["/bin/bash", "-c", script], env=ENVIRONMENT, cwd="/")
 

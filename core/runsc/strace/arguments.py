@@ -274,8 +274,8 @@ def in_message(view: View, index: int) -> str:
 
 def out_message(view: View, index: int) -> str:
     if view.failed:
-        return pointer(view.args[index])
-    return msghdr_text(view, view.args[index], view.result, None)
+        return pointer(view.args[index]) if view.length is None else f"{{msg_namelen={view.length}}}"
+    return msghdr_text(view, view.args[index], view.result, view.length)
 
 
 _PLAIN: dict[str, Formatter] = {

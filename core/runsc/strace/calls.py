@@ -493,6 +493,25 @@ def _option_out(view: View, index: int) -> str:
     return f"[{int.from_bytes(data, 'little', signed=True)}]"
 
 
+#: Calls with a length that the kernel changes, and the index of its address.
+LENGTHS = {"accept": 2, "accept4": 2, "getpeername": 2, "getsockname": 2, "getsockopt": 4, "recvfrom": 5}
+
+
+def length_at(view: View, index: int) -> int | None:
+    """The int that an argument points to."""
+    addr = view.args[index]
+    data = view.read(addr, 4) if addr else None
+    return None if data is None else int.from_bytes(data, "little", signed=True)
+
+
+def length_text(view: View, index: int) -> str:
+    """A length from before the call, and what the call made of it."""
+    if view.length is None:
+        return pointer(view.args[index])
+    after = view.length if view.failed else length_at(view, index)
+    return f"[{view.length}]" if after in (view.length, None) else f"[{view.length} => {after}]"
+
+
 def _protocol(view: View, index: int) -> str:
     family, value = view.args[0] & 0xFFFFFFFF, view.args[index] & 0xFFFFFFFF
     if family in (2, 10):

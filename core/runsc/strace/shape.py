@@ -79,6 +79,35 @@ class FutexShape(Shape):
         return ", ".join([part or "" for part in parts])
 
 
+class LengthShape(Shape):
+    """A call with a length that the kernel reads and then sets (getsockname(2)): shown as ``[128 => 16]``."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, name: str, formatters: list[tuple[Formatter, bool]]) -> None:
+        super().__init__(name, formatters)
+        self.index = calls.LENGTHS[name]
+
+    def before(self, view: View) -> list[str | None]:
+        view.length = calls.length_at(view, self.index)
+        return super().before(view)
+
+    def after(self, view: View, parts: list[str | None]) -> str:
+        parts[self.index] = calls.length_text(view, self.index)
+        return super().after(view, parts)
+
+
+class MessageShape(Shape):
+    """recvmsg(2): the room for the sender's name is known only before the call."""
+
+    __slots__ = ()
+
+    def before(self, view: View) -> list[str | None]:
+        data = view.read(view.args[1] + 8, 4) if view.args[1] else None
+        view.length = None if data is None else int.from_bytes(data, "little", signed=True)
+        return super().before(view)
+
+
 def raw(view: View, index: int) -> str:
     """An argument of a call that nobody declares."""
     value = view.args[index]
@@ -97,6 +126,10 @@ def build(declaration: Declaration) -> Shape:
         return IoctlShape(name, formatters)
     if name == "clone":
         return CloneShape(name, formatters)
+    if name in calls.LENGTHS:
+        return LengthShape(name, formatters)
+    if name == "recvmsg":
+        return MessageShape(name, formatters)
     if name == "futex":
         return FutexShape(name, formatters)
     return Shape(name, formatters)

@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 class View:
     """One call. ``result`` is None until the call has ended; ``limit``: most bytes shown of a buffer."""
 
-    __slots__ = ("args", "limit", "mm", "result")
+    __slots__ = ("args", "length", "limit", "mm", "result")
 
     def __init__(self, mm: MemoryManager, args: tuple[int, ...], limit: int) -> None:
         self.mm = mm
         self.args = args
         self.limit = limit
         self.result: int | None = None
+        #: what a length that the kernel changes was before the call
+        self.length: int | None = None
 
     @property
     def failed(self) -> bool:
