@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from errno import EINVAL, EISDIR, ENOENT, EPERM, ESTALE
 from stat import S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_IFSOCK, S_ISGID
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_ACCMODE, O_RDONLY
 from runsc.abi.stat import S_IFMT
@@ -14,6 +13,7 @@ from runsc.kernel.vfs.file import DirectoryFile
 from runsc.kernel.vfs.inode import DirEntry
 from runsc_fs_direct.inode import OPEN_SAFELY, DirectFile, DirectInode
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.credentials import Credentials
     from runsc.kernel.task import Task
@@ -268,5 +268,8 @@ def _type(entry: os.DirEntry[str]) -> int:
         return S_IFDIR
     if entry.is_file(follow_symlinks=False):
         return S_IFREG
-    # Neither: the rare nodes, for which Python wants to look at the file. The type isn't needed.
-    return 0
+    # One of the rare nodes, which Python can only tell apart by looking at the file.
+    try:
+        return entry.stat(follow_symlinks=False).st_mode & S_IFMT
+    except FileNotFoundError:
+        return 0

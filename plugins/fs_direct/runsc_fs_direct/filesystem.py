@@ -6,7 +6,6 @@ import os
 from collections import OrderedDict
 from resource import RLIMIT_NOFILE, getrlimit
 from stat import S_ISDIR, S_ISREG
-from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from runsc.abi.stat import S_IFMT
@@ -14,6 +13,7 @@ from runsc.kernel.vfs.inode import FileSystem, StatFs
 from runsc_fs_direct.directory import DirectDirectory
 from runsc_fs_direct.inode import DirectFile, DirectInode, DirectNode
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.vfs.inode import Inode
 

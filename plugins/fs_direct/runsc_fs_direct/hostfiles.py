@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from runsc.errors import RunscError
 from runsc.filesystem import HostFiles
@@ -18,6 +17,7 @@ from runsc.plugins.availability import Availability, HostCall, without
 from runsc_fs_direct.filesystem import DirectFs
 from runsc_fs_direct.magic import file_system_magic
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -12,7 +12,6 @@ from errno import EACCES, EINVAL, ENODATA, ENXIO, EOPNOTSUPP, EPERM, EROFS, ESTA
 from os import pread as os_pread
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG
 from time import monotonic_ns
-from typing import TYPE_CHECKING
 
 from runsc.abi.stat import S_IFMT
 from runsc.kernel.errors import LinuxError
@@ -20,6 +19,7 @@ from runsc.kernel.fs.regular import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, D
 from runsc.kernel.fs.sparse import next_extent, punch_hole
 from runsc.kernel.vfs.inode import Stat
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.dentry import Path

@@ -13,13 +13,13 @@ from errno import EFBIG, ENFILE, ENOSPC, ENXIO
 from os import pread as os_pread
 from os import pwrite as os_pwrite
 from resource import RLIMIT_NOFILE, getrlimit
-from typing import TYPE_CHECKING
 
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.fs.regular import MAX_OFFSET, MAX_RW_COUNT
 from runsc.kernel.fs.sparse import extents, next_extent, punch_hole
 from runsc.kernel.vfs.file import SEEK_DATA
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.fs.tmpfs import Tmpfs
 
@@ -187,28 +187,35 @@ class ShmemData:
         fs = self.fs
         end = offset + len(data)
         known = max(offset, self.dense) >> 12
-        most = ((end + 4095) >> 12) - known
-        if fs.pages_used + most > fs.max_pages:
-            end = self._fitting_end(offset, end, fs.max_pages - fs.pages_used)
-            if end <= offset:
-                raise LinuxError(ENOSPC)
-            data = data[: end - offset]
-        count = os_pwrite(self.fd, data, offset)
+        if fs.pages_used + ((end + 4095) >> 12) - known > fs.max_pages:
+            count = self._write_by_pages(data, offset)
+        else:
+            count = os_pwrite(self.fd, data, offset)
+            self.recount()
         if offset <= self.dense < offset + count:
             self.dense = (offset + count + 4095) & ~4095
-        self.recount()
         return count
 
-    def _fitting_end(self, offset: int, end: int, room: int) -> int:
-        """Where a write of ``[offset, end)`` must stop so that it takes at most ``room`` new pages."""
-        at = offset & ~4095
-        for start, stop in [*extents(self.fd, at, end), (end, end)]:
-            missing = ((start + 4095) >> 12) - (at >> 12)
-            if missing > room:
-                return (at >> 12) + room << 12
-            room -= missing
-            at = (stop + 4095) & ~4095
-        return end
+    def _write_by_pages(self, data: bytes, offset: int) -> int:
+        """Write as far as the file system has room; which pages are there already only the attempt tells."""
+        fs = self.fs
+        done = 0
+        view = memoryview(data)
+        while done < len(data):
+            at = offset + done
+            step = min(PAGE - (at & 4095), len(data) - done)
+            size = os.fstat(self.fd).st_size
+            os_pwrite(self.fd, view[done : done + step], at)
+            self.recount()
+            if fs.pages_used > fs.max_pages:
+                punch_hole(self.fd, at & ~4095, (at & ~4095) + PAGE)
+                os.ftruncate(self.fd, size)
+                self.recount()
+                break
+            done += step
+        if not done:
+            raise LinuxError(ENOSPC)
+        return done
 
     def recount(self) -> None:
         """Charge what the memfd really holds (the guest allocates pages through its mappings, too)."""
@@ -272,17 +279,38 @@ class ShmemData:
         fs = self.fs
         end = offset + length
         # Linux compares the whole range with the limit first (shmem_fallocate).
-        if ((end + 4095) >> 12) - (offset >> 12) > fs.max_pages:
+        range_pages = ((end + 4095) >> 12) - (offset >> 12)
+        room = fs.max_pages - fs.pages_used
+        if range_pages > fs.max_pages or range_pages - self.pages > room:
             raise LinuxError(ENOSPC)
-        if self._fitting_end(offset, end, fs.max_pages - fs.pages_used) < end:
-            raise LinuxError(ENOSPC)
-        os.posix_fallocate(self.fd, offset, length)
+        if range_pages <= room:
+            os.posix_fallocate(self.fd, offset, length)
+        else:
+            self._allocate_by_pages(offset & ~4095, end)
         if offset <= self.dense < end:
             self.dense = (end + 4095) & ~4095
         self.recount()
         if not keep_size and end > self.size:
             self.size = end
         # With KEEP_SIZE the memfd stays longer than the file: its size is never shown.
+
+    def _allocate_by_pages(self, start: int, end: int) -> None:
+        """Allocate what is missing in ``[start, end)``, and give it back if there isn't room for it all."""
+        fs = self.fs
+        size = os.fstat(self.fd).st_size
+        new = []
+        for at in range(start, end, PAGE):
+            before = self.pages
+            os.posix_fallocate(self.fd, at, PAGE)
+            self.recount()
+            if self.pages > before:
+                new.append(at)
+            if fs.pages_used > fs.max_pages:
+                for page in new:
+                    punch_hole(self.fd, page, page + PAGE)
+                os.ftruncate(self.fd, size)
+                self.recount()
+                raise LinuxError(ENOSPC)
 
     def punch(self, offset: int, length: int) -> None:
         """FALLOC_FL_PUNCH_HOLE: whole pages are given back, the rest becomes zeros."""
