@@ -65,7 +65,7 @@ def show(result: int) -> str:
 class Native:
     """The child that makes the calls."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, mounts: bool = False) -> None:
         ours, theirs = socket.socketpair()
         self.pid = os.fork()
         if not self.pid:
@@ -73,6 +73,13 @@ class Native:
             try:
                 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
                 signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+                if mounts:
+                    libc = ctypes.CDLL(None)
+                    private, new_namespace = 1 << 18 | 1 << 14, 0x20000
+                    if libc.unshare(new_namespace) or libc.mount(None, b"/", None, private, None):
+                        raise RuntimeError("no mount namespace of its own")
+                    if libc.mount(b"none", os.fsencode(root), b"tmpfs", 0, None):
+                        raise RuntimeError("no tmpfs")
                 os.chroot(root)
                 os.chdir("/")
                 os.umask(0o022)
@@ -123,12 +130,12 @@ class Native:
 
 
 class Twin:
-    """Both sides. Needs root (chroot)."""
+    """Both sides. Needs root (chroot). ``mounts``: the native side may mount, in a namespace of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, mounts: bool = False) -> None:
         self.directory = tempfile.mkdtemp(dir="/dev/shm")
         os.chmod(self.directory, 0o1777)
-        self.native = Native(self.directory)
+        self.native = Native(self.directory, mounts)
         self.task: Task = make_task()
         self.handlers = {item.name: item.handler for item in declarations().values()}
         self.log: list[str] = []
@@ -175,7 +182,7 @@ class Twin:
         history = "\n".join(self.log[-12:])
         assert ours.result == native.result, f"{line}: natively {native}, ours {ours}\n{history}"
         if data:
-            assert ours.buffers == native.buffers, f"{line}: buffers differ\n{history}"
+            assert ours.buffers == native.buffers, f"{line}: natively {native.buffers}, ours {ours.buffers}\n{history}"
         return ours
 
     def open(self, *args: Any, name: str = "openat") -> Fd | int:

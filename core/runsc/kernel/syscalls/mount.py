@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from errno import EAGAIN, EBUSY, EINVAL, ENODEV, ENOTDIR, EPERM
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import AT_FDCWD
 from runsc.abi.mount import (
@@ -29,10 +28,19 @@ from runsc.kernel.credentials import CAP_SYS_ADMIN
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.fs.tmpfs import UNLIMITED, Tmpfs
 from runsc.kernel.syscalls.decl import PARTIAL, MountFlags, PathPtr, PathStr, StrPtr, UmountFlags, syscall
-from runsc.kernel.vfs.mounting import bind, change_propagation, move, new_mount, remount, unmount
+from runsc.kernel.vfs.mounting import (
+    bind,
+    change_propagation,
+    is_mount_root,
+    move,
+    new_mount,
+    remount,
+    unmount,
+)
 from runsc.kernel.vfs.mounting import pivot_root as do_pivot_root
 from runsc.kernel.vfs.namei import lookup
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.kernel import Kernel
     from runsc.kernel.syscalls.decl import Result
@@ -222,7 +230,7 @@ def umount2(task: Task, target: PathStr, flags: UmountFlags) -> Result:
         if flags & (MNT_FORCE | MNT_DETACH):
             raise LinuxError(EINVAL)
         raise LinuxError(EAGAIN)
-    if at.mount is task.fs.root.mount and not flags & MNT_DETACH:
+    if at.mount is task.fs.root.mount and is_mount_root(at) and not flags & MNT_DETACH:
         raise LinuxError(EBUSY)
     unmount(task, at, bool(flags & MNT_DETACH))
     return 0

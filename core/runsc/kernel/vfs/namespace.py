@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from errno import EBUSY, EINVAL, ENOTDIR
-from typing import TYPE_CHECKING
 
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.vfs.dentry import Dentry, DentryCache, Mount, Path
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -92,7 +92,7 @@ class MountNamespace:
             if child is None:
                 break
             mount, dentry = child, child.root
-        return path if dentry is path.dentry else Path(mount, dentry)
+        return path if mount is path.mount else Path(mount, dentry)
 
     def all_mounts(self) -> Iterator[Mount]:
         """Every mount, parents before children, in the order they were mounted."""
@@ -109,19 +109,14 @@ class MountNamespace:
         outside, `` (deleted)`` behind if it was unlinked."""
         names: list[bytes] = []
         mount, dentry = path.mount, path.dentry
-        deleted = dentry.dead
+        prefix = b"/"
         while not (mount is root.mount and dentry is root.dentry):
             if dentry is mount.root or dentry.is_root():
                 if mount.parent is None or mount.point is None:
-                    if mount is not self.root:
-                        names.append(b"(unreachable)")
+                    prefix = b"(unreachable)/"
                     break
                 dentry, mount = mount.point, mount.parent
                 continue
             names.append(dentry.name)
             dentry = dentry.parent
-        else:
-            return b"/" + b"/".join(reversed(names)) + (b" (deleted)" if deleted else b"")
-        if root == self.root_path():
-            return b"/" + b"/".join(reversed(names)) + (b" (deleted)" if deleted else b"")
-        return b"(unreachable)/" + b"/".join(reversed(names)) + (b" (deleted)" if deleted else b"")
+        return prefix + b"/".join(reversed(names)) + (b" (deleted)" if path.dentry.dead else b"")
