@@ -57,7 +57,7 @@ def plain(lines: list[str], pids: dict[int, str]) -> list[str]:
     for line in lines:
         if line.startswith("--- SIGCHLD"):
             continue
-        line = re.sub(r"\) +=", ") =", re.sub(r"0x[0-9a-f]{7,}", "ADDRESS", line))
+        line = re.sub(r"\) +=", ") =", re.sub(r"0x[0-9a-f]{6,}", "ADDRESS", line))
         # Elsewhere a small number is not a process id but a descriptor.
         for pid, name in pids.items() if WITH_PIDS.match(line) else ():
             line = re.sub(rf"(?<=[ (=]){pid}\b", name, line)

@@ -7,7 +7,6 @@ the call has ended, the others when it begins.
 from __future__ import annotations
 
 from struct import unpack_from
-from typing import TYPE_CHECKING
 
 from runsc.strace import flags
 from runsc.strace.ioctls import request_text
@@ -15,6 +14,7 @@ from runsc.strace.sockets import buffer_text, in_sockaddr, iovec_text, msghdr_te
 from runsc.strace.structs import LAYOUTS, epoll_event_text, signal_name
 from runsc.strace.text import makedev, octal, pointer, quote, signed32, signed64
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

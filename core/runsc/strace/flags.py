@@ -5,14 +5,13 @@ Order matters in a ``Flags``: it is the order in which strace prints them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from runsc.abi import fcntl as f
 from runsc.abi import poll as p
 from runsc.abi import prctl as pr
 from runsc.abi import signal as signal_numbers
 from runsc.strace.text import Enum, Flags
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from struct import unpack_from
-from typing import TYPE_CHECKING
 
 from runsc.strace.text import pointer
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.strace.view import View
 

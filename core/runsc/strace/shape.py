@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from runsc.strace import calls
+from runsc.strace import calls, process_calls
 from runsc.strace.arguments import formatter
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -61,10 +60,10 @@ class CloneShape(Shape):
     __slots__ = ()
 
     def before(self, view: View) -> list[str | None]:
-        return [*calls.clone_before(view)]
+        return [*process_calls.clone_before(view)]
 
     def after(self, view: View, parts: list[str | None]) -> str:
-        return ", ".join(calls.clone_after(view, [part or "" for part in parts]))
+        return ", ".join(process_calls.clone_after(view, [part or "" for part in parts]))
 
 
 class FutexShape(Shape):
@@ -73,7 +72,7 @@ class FutexShape(Shape):
     __slots__ = ()
 
     def before(self, view: View) -> list[str | None]:
-        return [*calls.futex_arguments(view)]
+        return [*process_calls.futex_arguments(view)]
 
     def after(self, view: View, parts: list[str | None]) -> str:
         return ", ".join([part or "" for part in parts])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from socket import AF_INET6, inet_ntop
 from struct import Struct, unpack_from
-from typing import TYPE_CHECKING
 
 from runsc.strace import flags
 from runsc.strace.text import Enum, pointer, quote, signed32
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.strace.view import View
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from stat import S_IFMT
 from struct import Struct
-from typing import TYPE_CHECKING
 
 from runsc.abi.signal import SIGACTION
 from runsc.strace import flags
 from runsc.strace.text import Flags, octal, pointer, quote, signed32
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

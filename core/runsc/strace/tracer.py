@@ -9,7 +9,6 @@ it began.
 from __future__ import annotations
 
 from os import strerror
-from typing import TYPE_CHECKING
 
 from runsc.abi.errno import NAMES, RESTARTS
 from runsc.abi.registers import RAX
@@ -21,6 +20,7 @@ from runsc.strace.structs import signal_name, sigset_text
 from runsc.strace.text import quote, signed64
 from runsc.strace.view import View
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 

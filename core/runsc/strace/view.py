@@ -5,11 +5,10 @@ Looking never fails: what can't be read is None, and the formatter prints the ad
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from runsc.kernel.errors import LinuxError
 from runsc.platform import AddressSpaceGone
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
