@@ -131,7 +131,7 @@ class Config:
         self.file_access = "exclusive"
         self.watchdog_action = "log"
         self.host_uds = "none"
-        self.jail = "off"
+        self.jail = "on"
         self.version = False
 
     @property

@@ -9,8 +9,8 @@ chosen by ``--network=NAME``. Local sockets (AF_UNIX) are the kernel's own and n
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

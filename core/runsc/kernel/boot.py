@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Any
 
 from runsc.abi.fcntl import AT_FDCWD, O_RDONLY
 from runsc.abi.signal import SI_USER, SIGCHLD, SIGTSTP
@@ -24,8 +23,10 @@ from runsc.kernel.vfs.dentry import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RELATIME,
 from runsc.kernel.vfs.fdtable import FdTable, FsContext
 from runsc.kernel.vfs.namespace import MountNamespace
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from runsc.config import Config
     from runsc.filesystem import HostFiles

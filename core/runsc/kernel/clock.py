@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from errno import EINVAL
 from time import clock_getres, clock_gettime_ns, monotonic_ns, time_ns
-from typing import TYPE_CHECKING
 
 from runsc.abi.time import (
     CLOCK_BOOTTIME,
@@ -30,6 +29,7 @@ from runsc.abi.time import (
 )  # fmt: skip
 from runsc.kernel.errors import LinuxError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.task import Task
     from runsc.kernel.thread_group import ThreadGroup

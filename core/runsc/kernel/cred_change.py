@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from runsc.abi.capability import SECBIT_KEEP_CAPS, SECBIT_NO_SETUID_FIXUP
 from runsc.kernel.credentials import (
     CAP_CHOWN,
@@ -16,6 +14,7 @@ from runsc.kernel.credentials import (
     CAP_MKNOD,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.credentials import Credentials
     from runsc.kernel.task import Task

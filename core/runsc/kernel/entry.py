@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from errno import EINTR
-from typing import TYPE_CHECKING
 
 from runsc.abi.registers import ORIG_RAX, RAX, RIP
 from runsc.abi.signal import (
@@ -25,6 +24,7 @@ from runsc.kernel.errors import Interrupted, LinuxError, Restart, RestartAlways
 from runsc.kernel.signal import DEFAULT, SigInfo, dequeue, dumps_core, force, is_ignored, recalculate
 from runsc.kernel.task import STOPPED, WORK_DEAD, WORK_REGS, WORK_RESTORE_MASK, WORK_STOP
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.task import Task
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from runsc.abi.signal import (
     CLD_CONTINUED,
     CLD_DUMPED,
@@ -23,6 +21,7 @@ from runsc.kernel.siginfo import SigInfo
 from runsc.kernel.signal import notify, send
 from runsc.kernel.task import DEAD, WORK_DEAD, WORK_STOP, ZOMBIE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.task import Task
     from runsc.kernel.thread_group import ProcessGroup, ThreadGroup

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from errno import EAGAIN, EINVAL, EPERM
-from typing import TYPE_CHECKING
 
 from runsc.abi.registers import FS_BASE, ORIG_RAX, RAX, RSP
 from runsc.abi.signal import SIGCHLD
@@ -13,6 +12,7 @@ from runsc.kernel.task import Task
 from runsc.kernel.thread_group import RLIM_INFINITY, RLIMIT_NPROC, ThreadGroup
 from runsc.kernel.wait import WaitQueue
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any

@@ -11,7 +11,6 @@ otherwise.
 from __future__ import annotations
 
 from errno import EAGAIN, EDEADLK, EFAULT, EINVAL, ENOSYS, EPERM, ESRCH
-from typing import TYPE_CHECKING
 
 from runsc.abi.futex import (
     FUTEX_BITSET_MATCH_ANY,
@@ -38,6 +37,7 @@ from runsc.kernel.mm.vma import PROT_READ, PROT_WRITE
 from runsc.kernel.task import WORK_DEAD
 from runsc.platform import AddressSpaceGone
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeAlias
 

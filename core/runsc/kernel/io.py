@@ -8,17 +8,19 @@ transfers longer than ``CHUNK``, waiting, partial faults, RLIMIT_FSIZE and SIGPI
 from __future__ import annotations
 
 from errno import EFAULT, EINTR, EPIPE
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_APPEND, O_DSYNC, O_NONBLOCK, O_SYNC
+from runsc.abi.inotify import IN_ACCESS, IN_MODIFY
 from runsc.abi.poll import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, POLLRDNORM, POLLWRNORM
 from runsc.abi.signal import SIGPIPE
 from runsc.kernel.errors import Interrupted, LinuxError, WouldBlock
 from runsc.kernel.mm.usercopy import MAX_RW_COUNT
 from runsc.kernel.siginfo import SigInfo
 from runsc.kernel.thread_group import RLIM_INFINITY, RLIMIT_FSIZE
+from runsc.kernel.vfs.notify import file_event
 from runsc.kernel.vfs.truncate import exceed
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task
@@ -85,6 +87,8 @@ def deliver(task: Task, file: File, entries: Vector, data: bytes, moved: bool) -
         done = scatter(task, entries, data)
     except LinuxError:
         done = 0
+    if task.kernel.notify is not None:
+        file_event(task.kernel, file, IN_ACCESS)
     if done < len(data):
         if moved and file.seekable:
             file.pos -= len(data) - done
@@ -197,6 +201,13 @@ class Source:
         return data
 
 
+def written(task: Task, file: File, count: int) -> int:
+    """Tell watchers of the ``count`` bytes that were written; ``count`` again."""
+    if count and task.kernel.notify is not None:
+        file_event(task.kernel, file, IN_MODIFY)
+    return count
+
+
 def write_vector(task: Task, file: File, entries: Vector, total: int, nowait: bool = False) -> Result:
     """write(2) at the file's offset from a vector of ``total`` bytes. ``nowait``: RWF_NOWAIT."""
     source = Source(task, entries, total)
@@ -209,7 +220,7 @@ def write_vector(task: Task, file: File, entries: Vector, total: int, nowait: bo
                 return done
             if file.is_regular:
                 data = limited(task, file, data, None)
-            count = file.write(task, data)
+            count = written(task, file, file.write(task, data))
         except (LinuxError, OSError) as error:
             return write_failed(task, file, data, source, done, error, nowait)
         done += count
@@ -225,7 +236,7 @@ def write_vector(task: Task, file: File, entries: Vector, total: int, nowait: bo
 
 def write_regular(task: Task, file: File, data: bytes) -> int:
     """A short write(2) to a regular file that RLIMIT_FSIZE or O_DSYNC concerns."""
-    count = file.write(task, limited(task, file, data, None))
+    count = written(task, file, file.write(task, limited(task, file, data, None)))
     if file.flags & O_DSYNC:
         file.fsync(file.flags & O_SYNC != O_SYNC)
     return count
@@ -306,7 +317,7 @@ def pwrite_vector(task: Task, file: File, entries: Vector, total: int, offset: i
                 return done
             if file.is_regular:
                 data = limited(task, file, data, offset + done)
-            count = file.pwrite(task, data, offset + done)
+            count = written(task, file, file.pwrite(task, data, offset + done))
         except (LinuxError, OSError):
             if done:
                 return done

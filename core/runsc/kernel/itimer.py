@@ -7,7 +7,6 @@ may have got there, ever less often while the process doesn't run.
 from __future__ import annotations
 
 from time import monotonic_ns
-from typing import TYPE_CHECKING
 
 from runsc.abi.signal import SI_KERNEL, SI_TIMER, SIGALRM, SIGPROF, SIGVTALRM
 from runsc.abi.time import ITIMER_PROF, ITIMER_REAL, ITIMER_VIRTUAL, SIGEV_NONE, SIGEV_THREAD_ID
@@ -16,6 +15,7 @@ from runsc.kernel.errors import LinuxError
 from runsc.kernel.siginfo import SigInfo
 from runsc.kernel.signal import send
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

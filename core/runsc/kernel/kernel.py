@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections import deque
 from time import monotonic_ns, perf_counter_ns
-from traceback import format_exc
-from typing import TYPE_CHECKING, Any
 
 from runsc.abi.signal import BUS_ADRERR, SI_KERNEL, SIGBUS, SIGKILL, SIGSEGV
 from runsc.kernel.entry import return_to_user
@@ -27,13 +25,16 @@ from runsc.kernel.task import WORK_DEAD
 from runsc.kernel.timers import Timers
 from runsc.platform import DEAD, FAULT, INTERRUPTED, SYSCALL, AddressSpaceGone
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from runsc.kernel.pid import PidNamespace
     from runsc.kernel.syscalls.decl import Entry
     from runsc.kernel.task import Task
     from runsc.kernel.thread_group import ThreadGroup
+    from runsc.kernel.vfs.notify import Notifier
     from runsc.platform import Platform, Thread
 
 _EIO = 5
@@ -65,6 +66,7 @@ class Kernel:
         "log",
         "missing",
         "network",
+        "notify",
         "pid_ns",
         "platform",
         "poller",
@@ -98,6 +100,8 @@ class Kernel:
         self.boot_time_ns = monotonic_ns()
         self.console: Any = None
         self.network: Any = None
+        #: who watches files (inotify); None while nobody does
+        self.notify: Notifier | None = None
         self.futexes: Any = None
         self.clock: Any = None
         self.cpus: tuple[int, ...] = (0,)
@@ -249,6 +253,8 @@ class Kernel:
             self.log.warning(f"{task!r}: its memory is gone; the process is killed")
             exit_group(task, SIGKILL)
             return GONE
+        from traceback import format_exc  # a bug of ours is rare, and the module takes 4 ms to import
+
         self.log.error(f"system call {task.syscall_nr} of {task!r} failed inside the kernel:\n{format_exc()}")
         return -_EIO
 

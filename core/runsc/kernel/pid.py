@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from errno import EAGAIN
-from typing import TYPE_CHECKING
 
 from runsc.kernel.errors import LinuxError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.task import Task
     from runsc.kernel.thread_group import ProcessGroup, Session

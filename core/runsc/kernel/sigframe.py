@@ -9,7 +9,6 @@ with the FPU state above it, aligned to 64 bytes.
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING
 
 from runsc.abi.registers import (
     CS,
@@ -42,6 +41,7 @@ from runsc.abi.registers import (
 from runsc.abi.signal import SA_ONSTACK, SA_RESTORER, SS_AUTODISARM, SS_DISABLE, SS_ONSTACK
 from runsc.kernel.errors import LinuxError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.siginfo import SigInfo
     from runsc.kernel.signal import Action

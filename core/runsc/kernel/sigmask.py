@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from errno import EINVAL
-from typing import TYPE_CHECKING, Any
 
 from runsc.kernel.errors import Interrupted, LinuxError
 from runsc.kernel.signal import set_blocked
 from runsc.kernel.task import WORK_RESTORE_MASK
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from typing import Any
 
     from runsc.kernel.task import Task
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from errno import EAGAIN
-from typing import TYPE_CHECKING
 
 from runsc.abi.signal import (
     CORE_DUMPING,
@@ -25,6 +24,7 @@ from runsc.kernel.siginfo import SigInfo, SignalQueue
 from runsc.kernel.task import WORK_SIGNAL, WORK_STOP
 from runsc.kernel.thread_group import RLIMIT_SIGPENDING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.task import Task
     from runsc.kernel.thread_group import ProcessGroup, ThreadGroup

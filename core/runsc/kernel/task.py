@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Any
 
 from runsc.kernel.errors import Interrupted
 from runsc.kernel.wait import ALL, WaitEntry
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Iterable
+    from typing import Any
 
     from runsc.kernel.credentials import Credentials
     from runsc.kernel.kernel import Kernel

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Any
 
 from runsc.kernel.siginfo import SignalQueue
 from runsc.kernel.wait import WaitQueue
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from runsc.kernel.kernel import Kernel
     from runsc.kernel.pid import PidNamespace
     from runsc.kernel.siginfo import SigInfo

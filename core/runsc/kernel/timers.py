@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 from time import monotonic_ns
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

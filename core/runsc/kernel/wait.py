@@ -6,8 +6,7 @@ joins the queue, parks, and looks again when it is woken. Wake-ups may be spurio
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

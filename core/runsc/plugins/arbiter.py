@@ -7,7 +7,6 @@ Importing it takes some 60 ms, so nothing imports this module before it is neede
 from __future__ import annotations
 
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from stevedore.driver import DriverManager
 from stevedore.exception import NoMatches
@@ -17,8 +16,10 @@ from runsc.errors import RunscError
 from runsc.plugins.loader import activate, conflict, import_failure, unknown
 from runsc.plugins.scan import KINDS, Entry, group_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+    from typing import Any, NoReturn
 
 
 class Report:

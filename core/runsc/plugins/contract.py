@@ -7,8 +7,6 @@ parameters: nearly all are. Where it doesn't say yes, ``managed`` asks pluggy, w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from runsc.errors import RunscError
 from runsc.plugins.hookspecs import (
     IMPL_MARK,
@@ -19,8 +17,10 @@ from runsc.plugins.hookspecs import (
     PlatformHooks,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from runsc.plugins.scan import Entry
 

@@ -33,10 +33,10 @@ reported as the plugin's bug.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, TypeVar
 
     from runsc.config import Config
     from runsc.filesystem import HostFiles
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from runsc.platform import Platform
     from runsc.plugins.availability import Availability
 
-PROJECT = "runsc"
+    F = TypeVar("F", bound=Callable[..., Any])
 
-F = TypeVar("F", bound="Callable[..., Any]")
+PROJECT = "runsc"
 
 #: What pluggy's markers leave on a function, and where. Importing pluggy takes 15 ms of the 120 that a start
 #: may take; so the marks are made here, and pluggy is there to judge them (``runsc.plugins.contract``).

@@ -6,14 +6,15 @@ came with, what is wrong, and what to do.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from runsc.errors import RunscError, nearest
 from runsc.plugins.availability import Availability
 from runsc.plugins.contract import Hooks, managed, plain
 from runsc.plugins.scan import FLAG_OF, NETWORK, OWN_NAMES, PLATFORM, Entry, canonical, scan
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from runsc.config import Config
 
 

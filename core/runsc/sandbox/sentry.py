@@ -8,13 +8,15 @@ from __future__ import annotations
 import gc
 import os
 import resource
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from runsc.errors import RunscError
 from runsc.log import Log
 from runsc.sandbox import report
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
     from runsc.config import Config
     from runsc.plugins.loader import Plugin
     from runsc.sandbox.command import Command

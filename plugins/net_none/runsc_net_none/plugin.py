@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from errno import EAFNOSUPPORT
-from typing import TYPE_CHECKING
 
 from runsc.kernel.errors import LinuxError
 from runsc.network import Network
 from runsc.plugins.availability import Availability
 from runsc.plugins.hookspecs import hookimpl
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.config import Config
     from runsc.kernel.kernel import Kernel

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import time
-from typing import TYPE_CHECKING
 
 from runsc.platform import FAULT, SYSCALL, AddressSpace, AddressSpaceGone, Platform, Thread
 from runsc_platform_ptrace import fpu
@@ -14,13 +12,14 @@ from runsc_platform_ptrace._engine import ffi, lib
 from runsc_platform_ptrace.space import PAGE, SMALL, SYS_MUNMAP, PtraceAddressSpace, failed
 from runsc_platform_ptrace.thread import EVENT, PtraceThread
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runsc.plugins.availability import Availability, HostCall
 
-#: The host kernel's own areas, which the guest keeps.
-_KEPT = re.compile(r"\[(vdso|vvar\w*)\]$")
+#: What the host kernel's own areas, which the guest keeps, begin with ([vvar_vclock] on newer ones).
+_KEPT = ("[vdso]", "[vvar")
 #: The end of a 47-bit address space.
 _TOP = 0x7FFFFFFFF000
 
@@ -98,7 +97,7 @@ class PtracePlatform(Platform):
         areas = []
         with open(f"/proc/{lib.pe_thread_tid(pointer)}/maps") as maps:
             for line in maps:
-                if _KEPT.search(line.rstrip()):
+                if line.split()[-1].startswith(_KEPT):
                     start, end = (int(x, 16) for x in line.split(None, 1)[0].split("-"))
                     if end <= self.task_size:
                         areas.append((start, end, line.split()[-1]))

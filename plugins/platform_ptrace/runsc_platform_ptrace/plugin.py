@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from runsc.plugins.hookspecs import hookimpl
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.config import Config
     from runsc.platform import Platform

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Any
 
 from runsc.platform import AddressSpace, AddressSpaceGone, Thread
 from runsc_platform_ptrace._engine import ffi, lib
 from runsc_platform_ptrace.thread import PtraceThread
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from runsc_platform_ptrace.platform import PtracePlatform
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any
 
 from runsc.platform import AddressSpaceGone, Fault, Thread
 from runsc_platform_ptrace import fpu
 from runsc_platform_ptrace._engine import ffi, lib
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from runsc_platform_ptrace.platform import PtracePlatform
     from runsc_platform_ptrace.space import PtraceAddressSpace

@@ -7,11 +7,11 @@ number and in the type of the inodes.
 from __future__ import annotations
 
 from stat import S_IFIFO, S_IFSOCK
-from typing import TYPE_CHECKING
 
 from runsc.kernel.vfs.file import File
 from runsc.kernel.vfs.inode import FileSystem, Inode, StatFs
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.credentials import Credentials
     from runsc.kernel.kernel import Kernel

@@ -6,7 +6,6 @@ from __future__ import annotations
 from errno import EINVAL, ENODEV, ENOSPC, ENXIO, EPERM
 from os import major, minor, urandom
 from stat import S_IFCHR, S_IFMT
-from typing import TYPE_CHECKING
 
 from runsc.abi.ioctl import (
     RNDADDENTROPY,
@@ -21,6 +20,7 @@ from runsc.kernel.credentials import CAP_SYS_ADMIN
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.vfs.file import File
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

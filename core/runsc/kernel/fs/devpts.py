@@ -7,7 +7,6 @@ from errno import EBUSY, EIO, ENOENT, ENOSPC
 from os import makedev
 from stat import S_IFCHR, S_IFDIR
 from time import time_ns
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_CLOEXEC
 from runsc.kernel.credentials import CAP_SYS_ADMIN
@@ -19,6 +18,7 @@ from runsc.kernel.vfs.dentry import Path
 from runsc.kernel.vfs.file import DirectoryFile, File
 from runsc.kernel.vfs.inode import DirEntry, FileSystem, Inode, StatFs
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.kernel import Kernel
     from runsc.kernel.task import Task

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from os import makedev
 from stat import S_IFCHR
-from typing import TYPE_CHECKING
 
 from runsc.kernel.credentials import ALL_CAPS, Credentials
 from runsc.kernel.fs.devpts import DevPts
 from runsc.kernel.fs.tmpfs import Tmpfs
 from runsc.kernel.vfs.dentry import MS_NODEV, MS_NOEXEC, MS_NOSUID, Dentry, Mount, Path
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.kernel import Kernel
     from runsc.kernel.vfs.namespace import MountNamespace

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from errno import EEXIST, EINVAL, ELOOP, ENOENT, ENOSPC
 from struct import Struct
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_RDWR
 from runsc.abi.poll import (
@@ -27,6 +26,7 @@ from runsc.kernel.errors import LinuxError
 from runsc.kernel.fs.anon import AnonFile
 from runsc.kernel.wait import WaitEntry, WaitQueue
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.file import File

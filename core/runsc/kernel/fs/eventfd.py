@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from errno import EINVAL
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_RDWR
 from runsc.abi.poll import POLLERR, POLLIN, POLLOUT
@@ -11,6 +10,7 @@ from runsc.kernel.errors import WOULD_BLOCK, LinuxError
 from runsc.kernel.fs.anon import AnonFile
 from runsc.kernel.wait import WaitQueue
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.inode import Inode

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from errno import EBUSY, EINVAL, EPERM
 from stat import S_IFREG
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_RDWR
 from runsc.kernel.errors import LinuxError
@@ -12,6 +11,7 @@ from runsc.kernel.fs.regular import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE
 from runsc.kernel.fs.tmpfs import BOGO_INODE_SIZE, Tmpfs, TmpfsFile, TmpfsRegularFile
 from runsc.kernel.mm.vma import PROT_WRITE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.kernel import Kernel
     from runsc.kernel.task import Task

@@ -31,7 +31,6 @@ from __future__ import annotations
 
 from collections import deque
 from errno import EBADF, EBUSY, EINVAL, ENOMEM, ENOTTY, ENXIO, EPERM, EPIPE, ESPIPE
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_ACCMODE, O_DIRECT, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY
 from runsc.abi.ioctls import FIONREAD
@@ -42,6 +41,7 @@ from runsc.kernel.fs.anon import anon_inodes
 from runsc.kernel.vfs.file import File
 from runsc.kernel.wait import WaitQueue
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.kernel import Kernel
     from runsc.kernel.task import Task

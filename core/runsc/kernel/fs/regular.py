@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from errno import EBADF, EFBIG, EINVAL, ENXIO, EOPNOTSUPP
 from stat import S_ISGID, S_ISUID
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_ACCMODE, O_APPEND, O_RDONLY
 from runsc.kernel.errors import LinuxError
@@ -16,6 +15,7 @@ from runsc.kernel.vfs.file import SEEK_DATA, SEEK_HOLE, File, generic_lseek
 from runsc.kernel.vfs.inode import Inode
 from runsc.kernel.vfs.truncate import remove_privileges
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.dentry import Path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from errno import EINVAL
 from struct import Struct
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_RDWR
 from runsc.abi.poll import POLLIN
@@ -14,6 +13,7 @@ from runsc.kernel.fs.anon import AnonFile
 from runsc.kernel.signal import dequeue
 from runsc.kernel.wait import WaitEntry, WaitQueue
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.siginfo import SigInfo
     from runsc.kernel.task import Task

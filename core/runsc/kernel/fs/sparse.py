@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from errno import ENXIO
 from mmap import MADV_REMOVE, MAP_SHARED, PROT_READ, PROT_WRITE, mmap
-from typing import TYPE_CHECKING
 
 from runsc.kernel.vfs.file import SEEK_DATA, SEEK_HOLE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -7,14 +7,13 @@ The host's values are read at boot, through an allow-list of files; nothing here
 from __future__ import annotations
 
 import os
-import re
-from typing import TYPE_CHECKING
 
 from runsc.kernel.fs.proc.hostfacts import host_facts
 from runsc.kernel.fs.proc.node import ProcDir, ProcFile, ProcFs, ProcLink
 from runsc.kernel.fs.proc.status import cpu_list, cpu_mask
 from runsc.kernel.vfs.inode import StatFs
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -106,7 +105,7 @@ def read_host(cpus: tuple[int, ...]) -> dict[str, bytes]:
         for name in _CPU_FILES:
             _copy(f"{_CPU}/cpu{cpu}/{name}", found)
         for index in _list(f"{_CPU}/cpu{cpu}/cache"):
-            if re.fullmatch(r"index\d+", index):
+            if index.startswith("index") and index[5:].isdigit():
                 for name in _CACHE_FILES:
                     _copy(f"{_CPU}/cpu{cpu}/cache/{index}/{name}", found)
     for node in _list("devices/system/node"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from errno import EINVAL
 from time import clock_gettime_ns
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_RDWR
 from runsc.abi.poll import POLLIN
@@ -14,6 +13,7 @@ from runsc.kernel.errors import WOULD_BLOCK, LinuxError
 from runsc.kernel.fs.anon import AnonFile
 from runsc.kernel.wait import WaitQueue
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.kernel import Kernel
     from runsc.kernel.task import Task

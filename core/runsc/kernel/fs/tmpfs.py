@@ -10,7 +10,6 @@ import os
 from errno import EEXIST, EINVAL, EISDIR, ENODATA, ENOENT, ENOSPC, ENOTEMPTY, ENXIO, EOPNOTSUPP
 from stat import S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_IFSOCK, S_ISGID, S_IXGRP
 from time import time_ns
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_ACCMODE, O_NOATIME, O_RDONLY, RENAME_EXCHANGE, RENAME_WHITEOUT
 from runsc.abi.stat import S_IFMT
@@ -27,6 +26,7 @@ from runsc.kernel.vfs.dentry import MS_NOATIME, MS_NODIRATIME, MS_RDONLY
 from runsc.kernel.vfs.file import DirectoryFile, File
 from runsc.kernel.vfs.inode import DirEntry, FileSystem, Inode, Stat, StatFs
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.credentials import Credentials
     from runsc.kernel.task import Task

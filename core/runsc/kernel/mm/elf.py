@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from errno import EINVAL, EIO, ENOEXEC, ENOMEM
 from struct import Struct
-from typing import TYPE_CHECKING
 
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.mm.vma import PAGE, PROT_EXEC, PROT_READ, PROT_WRITE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.file import File

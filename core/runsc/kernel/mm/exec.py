@@ -8,7 +8,6 @@ from __future__ import annotations
 from errno import E2BIG, EACCES, EFAULT, ELIBBAD, ELOOP, ENOEXEC
 from os import urandom
 from struct import pack
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import AT_FDCWD, O_RDONLY
 from runsc.abi.registers import COUNT, CS, EFLAGS, RIP, RSP, SS, USER_CS, USER_DS
@@ -18,6 +17,7 @@ from runsc.kernel.mm.mm import MemoryManager, page_up, random_pages
 from runsc.kernel.mm.vma import MAP_PRIVATE, PAGE, PROT_EXEC, PROT_READ, PROT_WRITE
 from runsc.kernel.thread_group import RLIM_INFINITY, RLIMIT_STACK
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.credentials import Credentials
     from runsc.kernel.task import Task

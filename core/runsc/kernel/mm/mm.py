@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from errno import EACCES, EINVAL, ENODEV, ENOMEM, EPERM
 from os import urandom
-from typing import TYPE_CHECKING
 
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.mm.usercopy import UserCopy
@@ -27,6 +26,7 @@ from runsc.kernel.mm.vma import (
     VmaList,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.vfs.file import File
     from runsc.platform import AddressSpace, Thread

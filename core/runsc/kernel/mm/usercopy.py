@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from errno import EFAULT, EINVAL, ENAMETOOLONG
 from struct import Struct, iter_unpack
-from typing import TYPE_CHECKING, Any
 
 from runsc.abi.fcntl import PATH_MAX
 from runsc.kernel.errors import LinuxError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from runsc.platform import AddressSpace
 
 #: No single transfer moves more (linux/fs.h: MAX_RW_COUNT).

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from errno import EDOM, EINVAL, ENOPROTOOPT, ENOTTY, EOPNOTSUPP, EPERM
 from time import monotonic_ns
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_RDWR
 from runsc.abi.socket import (
@@ -60,6 +59,7 @@ from runsc.kernel.errors import LinuxError
 from runsc.kernel.vfs.file import File
 from runsc.kernel.wait import WaitQueue
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.socket.scm import Ancillary, Ucred
     from runsc.kernel.task import Task

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from errno import EBADF, EINVAL, EPERM, ETOOMANYREFS
 from struct import iter_unpack, pack
-from typing import TYPE_CHECKING
 
 from runsc.abi.socket import (
     CMSGHDR,
@@ -20,6 +19,7 @@ from runsc.kernel.credentials import CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN, CAP_
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.thread_group import RLIMIT_NOFILE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.kernel import Kernel
     from runsc.kernel.task import Task

@@ -20,7 +20,6 @@ from errno import (
     EPERM,
     EPIPE,
 )  # fmt: skip
-from typing import TYPE_CHECKING
 
 from runsc.abi.poll import (
     POLLERR,
@@ -60,6 +59,7 @@ from runsc.kernel.socket import unixnames
 from runsc.kernel.socket.file import Received, SocketFile
 from runsc.kernel.socket.scm import NO_CREDENTIALS, Ancillary, own_credentials
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.kernel import Kernel
     from runsc.kernel.socket.scm import Rights, Ucred

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from errno import EACCES, EADDRINUSE, ECONNREFUSED, EEXIST, EINVAL, ENOSPC, EPROTOTYPE
-from random import randrange
+from os import urandom
 from stat import S_IFSOCK
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import AT_FDCWD
 from runsc.abi.socket import AF_UNIX, SOCKADDR_UN
@@ -14,6 +13,7 @@ from runsc.kernel.vfs.namei import lookup
 from runsc.kernel.vfs.operations import make_node
 from runsc.kernel.vfs.permission import MAY_WRITE, allowed
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.kernel import Kernel
     from runsc.kernel.socket.unix import UnixSocket
@@ -66,7 +66,7 @@ def bind_abstract(kernel: Kernel, socket: UnixSocket, name: bytes) -> None:
 def autobind(kernel: Kernel, socket: UnixSocket) -> bytes:
     """Take a free abstract name of five hexadecimal digits; raises ENOSPC when there is none."""
     names = abstract_names(kernel)
-    first = randrange(_AUTOBIND_NAMES)
+    first = int.from_bytes(urandom(4), "little") % _AUTOBIND_NAMES
     for step in range(_AUTOBIND_NAMES):
         name = b"\0%05x" % ((first + step) % _AUTOBIND_NAMES)
         if name not in names:

@@ -6,9 +6,9 @@ from errno import EBADF, EFAULT, EINVAL, EISDIR, EOPNOTSUPP, EPERM, EROFS
 from stat import S_ISGID, S_ISUID, S_IXGRP
 from struct import Struct
 from time import time_ns
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, O_PATH
+from runsc.abi.inotify import IN_MODIFY
 from runsc.abi.stat import UTIME_NOW, UTIME_OMIT
 from runsc.kernel.credentials import CAP_CHOWN, CAP_FSETID
 from runsc.kernel.errors import LinuxError
@@ -28,10 +28,12 @@ from runsc.kernel.syscalls.decl import (
 )
 from runsc.kernel.vfs.inode import SetAttr
 from runsc.kernel.vfs.namei import anonymous_path, lookup
+from runsc.kernel.vfs.notify import changed, file_event
 from runsc.kernel.vfs.operations import require
 from runsc.kernel.vfs.permission import MAY_WRITE, check_mount_write, owner_or_capable
 from runsc.kernel.vfs.truncate import set_size
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task
@@ -109,6 +111,8 @@ def change_mode(task: Task, where: Path, mode: int) -> int:
     if mode & S_ISGID and not cred.in_group(inode.gid) and not cred.capable(CAP_FSETID):
         mode &= ~S_ISGID
     inode.setattr(SetAttr(mode=mode))
+    if task.kernel.notify is not None:
+        changed(task.kernel, where.dentry)
     return 0
 
 
@@ -161,6 +165,8 @@ def change_owner(task: Task, where: Path, uid: int, gid: int) -> int:
         if mode & S_ISGID and (mode & S_IXGRP or not (cred.in_group(inode.gid) or cred.capable(CAP_FSETID))):
             mode &= ~S_ISGID
     inode.setattr(SetAttr(mode, None if uid == _KEEP else uid, None if gid == _KEEP else gid))
+    if task.kernel.notify is not None:
+        changed(task.kernel, where.dentry)
     return 0
 
 
@@ -243,12 +249,16 @@ def _set_times(task: Task, where: Path, times: tuple[int, int, int, int] | None)
         if not owner_or_capable(inode, task.cred):
             require(inode, task.cred, MAY_WRITE)
         inode.setattr(SetAttr(atime=now, mtime=now))
+        if task.kernel.notify is not None:
+            changed(task.kernel, where.dentry)
         return 0
     if not owner_or_capable(inode, task.cred):
         raise LinuxError(EPERM)
     atime = _time(times[0], times[1], now)
     mtime = _time(times[2], times[3], now)
     inode.setattr(SetAttr(atime=atime, mtime=mtime))
+    if task.kernel.notify is not None:
+        changed(task.kernel, where.dentry)
     return 0
 
 
@@ -279,6 +289,8 @@ def truncate(task: Task, path: PathStr, length: Off) -> Result:
     require(inode, task.cred, MAY_WRITE)
     check_mount_write(where.mount)
     set_size(task, inode, length)
+    if task.kernel.notify is not None:
+        changed(task.kernel, where.dentry, IN_MODIFY)
     return 0
 
 
@@ -293,4 +305,6 @@ def ftruncate(task: Task, fd: Fd, length: Off) -> Result:
     if not file.inode.is_reg() or not file.writable():
         raise LinuxError(EINVAL)
     set_size(task, file.inode, length)
+    if task.kernel.notify is not None:
+        file_event(task.kernel, file, IN_MODIFY)
     return 0

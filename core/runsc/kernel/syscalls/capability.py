@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from errno import EINVAL, EPERM, ESRCH
 from struct import pack, unpack
-from typing import TYPE_CHECKING
 
 from runsc.abi.capability import HEADER, VERSION_1, VERSION_2, VERSION_3
 from runsc.kernel.cred_change import commit
@@ -12,6 +11,7 @@ from runsc.kernel.credentials import ALL_CAPS, CAP_SETPCAP
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.syscalls.decl import Ptr, syscall
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

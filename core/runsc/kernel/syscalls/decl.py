@@ -15,10 +15,12 @@ task is no more, ``GONE``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from runsc.hints import Annotated
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from typing import Any, TypeAlias
 
     from runsc.kernel.task import Task
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from errno import EBADF, EINVAL
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_CLOEXEC
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.syscalls.decl import CloseRangeFlags, Fd, OpenFlags, UInt, syscall
 from runsc.kernel.thread_group import RLIMIT_NOFILE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

@@ -4,7 +4,6 @@ fs/d_path.c)."""
 from __future__ import annotations
 
 from errno import EFAULT, EINVAL, ENOENT, ENOTDIR, EPERM, ERANGE
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import AT_FDCWD
 from runsc.abi.stat import DIRENT64_HEAD, DIRENT_HEAD
@@ -16,6 +15,7 @@ from runsc.kernel.vfs.operations import make_directory, require
 from runsc.kernel.vfs.permission import MAY_EXEC
 from runsc.kernel.vfs.remove import remove_directory
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

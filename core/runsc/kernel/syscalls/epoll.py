@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from errno import EBADF, EFAULT, EINTR, EINVAL, EPERM
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Any
 
 from runsc.abi.fcntl import O_CLOEXEC, O_PATH
 from runsc.abi.poll import (
@@ -40,8 +39,10 @@ from runsc.kernel.syscalls.decl import (
 )  # fmt: skip
 from runsc.kernel.vfs.install import install
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from typing import Any
 
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from errno import EACCES, EAGAIN, EBADF, EINVAL, EPERM, ESRCH
 from struct import Struct
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import (
     F_ADD_SEALS,
@@ -51,6 +50,7 @@ from runsc.kernel.syscalls.locks import get_lock, set_lock
 from runsc.kernel.thread_group import RLIMIT_NOFILE
 from runsc.kernel.vfs.permission import owner_or_capable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

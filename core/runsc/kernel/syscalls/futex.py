@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from errno import EAGAIN, EFAULT, EINVAL, ENOSYS, EPERM, ESRCH, ETIMEDOUT
 from time import monotonic_ns
-from typing import TYPE_CHECKING
 
 from runsc.abi.futex import (
     FUTEX2_PRIVATE,
@@ -46,6 +45,7 @@ from runsc.kernel.syscalls.decl import (
     syscall,
 )  # fmt: skip
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.futex import Key
     from runsc.kernel.syscalls.decl import Result

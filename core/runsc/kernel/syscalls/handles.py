@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from errno import EINVAL, EOPNOTSUPP, EPERM
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import AT_EMPTY_PATH, AT_SYMLINK_FOLLOW
 from runsc.kernel.credentials import CAP_DAC_READ_SEARCH
@@ -12,6 +11,7 @@ from runsc.kernel.errors import LinuxError
 from runsc.kernel.syscalls.decl import PARTIAL, AtFlags, DirFd, Fd, OpenFlags, PathStr, Ptr, syscall
 from runsc.kernel.vfs.namei import lookup
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

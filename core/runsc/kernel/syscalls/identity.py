@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from errno import EINVAL, EPERM
 from struct import pack, unpack
-from typing import TYPE_CHECKING
 
 from runsc.kernel.cred_change import commit, fix_setfsuid, fix_setuid
 from runsc.kernel.credentials import CAP_SETGID, CAP_SETUID
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.syscalls.decl import Int, OutInt, Ptr, Uid, UInt, syscall
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.credentials import Credentials
     from runsc.kernel.syscalls.decl import Result

@@ -6,13 +6,13 @@ from errno import EINVAL, EPERM
 from os import sysconf
 from struct import Struct
 from time import monotonic_ns
-from typing import TYPE_CHECKING
 
 from runsc.kernel.credentials import CAP_SYS_ADMIN, CAP_SYSLOG
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.syscalls.decl import PARTIAL, InBuf, Int, OutBuf, OutUtsname, Ptr, syscall
 from runsc.kernel.version import MACHINE, RELEASE, VERSION
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from errno import EBADF, ENOTTY
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_NONBLOCK, O_PATH
 from runsc.abi.ioctls import FIGETBSZ, FIOCLEX, FIONBIO, FIONCLEX, FIONREAD, FIOQSIZE
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.syscalls.decl import PARTIAL, Fd, Hex, Request, syscall
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

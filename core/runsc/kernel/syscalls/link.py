@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from errno import EINVAL, ENOENT
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_FOLLOW
 from runsc.kernel.credentials import CAP_DAC_READ_SEARCH
@@ -14,6 +13,7 @@ from runsc.kernel.vfs.operations import make_node, make_symlink
 from runsc.kernel.vfs.remove import make_link, remove_directory, remove_file
 from runsc.kernel.vfs.remove import rename as do_rename
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from errno import EAGAIN, EBADF, EDEADLK, EINVAL, EOVERFLOW
 from struct import Struct
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import (
     F_OFD_GETLK,
@@ -24,6 +23,7 @@ from runsc.kernel.syscalls.decl import Fd, FlockOp, syscall
 from runsc.kernel.vfs.file import SEEK_CUR, SEEK_END, SEEK_SET
 from runsc.kernel.vfs.locks import OFFSET_MAX, FileLocks, forget_if_idle, lock_waits, locks_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from errno import EINVAL, ENAMETOOLONG, ENOSYS
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_LARGEFILE
 from runsc.kernel.errors import LinuxError
@@ -11,6 +10,7 @@ from runsc.kernel.fs.memfd import make_memfd
 from runsc.kernel.syscalls.decl import MemfdFlags, StrPtr, syscall
 from runsc.kernel.vfs.install import install
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

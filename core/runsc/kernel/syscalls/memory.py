@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from errno import EEXIST, EINVAL, ENOMEM, EOVERFLOW, EPERM
-from typing import TYPE_CHECKING
 
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.mm.mm import check_mmap_file, page_up
@@ -45,6 +44,7 @@ from runsc.kernel.syscalls.decl import (
 )
 from runsc.kernel.thread_group import RLIM_INFINITY, RLIMIT_AS, RLIMIT_DATA, RLIMIT_MEMLOCK
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.task import Task
 

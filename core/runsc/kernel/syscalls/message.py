@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from errno import EFAULT, EINVAL, EMSGSIZE, ENOBUFS, EPIPE
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Any
 
 from runsc.abi.fcntl import O_NONBLOCK
 from runsc.abi.poll import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, POLLRDNORM, POLLWRBAND, POLLWRNORM
@@ -48,8 +47,10 @@ from runsc.kernel.syscalls.decl import (
 )  # fmt: skip
 from runsc.kernel.syscalls.socket import copy_in_address, copy_out_address, interrupted, socket_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from typing import Any
 
     from runsc.kernel.io import Vector
     from runsc.kernel.socket.file import Received, SocketFile

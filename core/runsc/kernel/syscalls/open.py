@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from errno import E2BIG, EAGAIN, EINVAL, EMFILE, ENOENT
 from struct import Struct
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import (
     AT_FDCWD,
@@ -19,6 +18,7 @@ from runsc.abi.fcntl import (
     O_TRUNC,
     O_WRONLY,
 )
+from runsc.abi.inotify import IN_OPEN
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.fs.pipe import FifoOpening
 from runsc.kernel.syscalls.decl import DirFd, InOpenHow, Mode, OpenFlags, PathStr, Size, syscall
@@ -30,8 +30,10 @@ from runsc.kernel.vfs.namei import (
     RESOLVE_NO_SYMLINKS,
     RESOLVE_NO_XDEV,
 )
+from runsc.kernel.vfs.notify import file_event
 from runsc.kernel.vfs.operations import TMPFILE_BIT, discard, start_open
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task
@@ -143,6 +145,8 @@ async def _open_fifo(task: Task, opening: FifoOpening, cloexec: bool) -> int:
     finally:
         if file is None:
             opening.cancel()
+    if task.kernel.notify is not None:
+        file_event(task.kernel, file, IN_OPEN)
     try:
         return task.files.install(file, task.limit(RLIMIT_NOFILE), cloexec)
     except LinuxError:

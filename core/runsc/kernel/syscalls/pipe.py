@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from errno import EINVAL
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_CLOEXEC, O_DIRECT, O_NONBLOCK
 from runsc.kernel.errors import LinuxError
@@ -11,6 +10,7 @@ from runsc.kernel.fs.pipe import make_pipe
 from runsc.kernel.syscalls.decl import OutFdPair, PipeFlags, syscall
 from runsc.kernel.vfs.install import install_pair
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

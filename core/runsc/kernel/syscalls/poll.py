@@ -5,7 +5,6 @@ from __future__ import annotations
 from errno import EFAULT, EINVAL
 from struct import Struct
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Any
 
 from runsc.abi.fcntl import O_PATH
 from runsc.abi.poll import POLLERR, POLLHUP, POLLNVAL
@@ -15,8 +14,10 @@ from runsc.kernel.sigmask import copy_in_sigset, with_mask
 from runsc.kernel.syscalls.decl import InOutPollfds, InSigset, Int, InTimespec, Size, UInt, syscall
 from runsc.kernel.thread_group import RLIMIT_NOFILE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from typing import Any
 
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

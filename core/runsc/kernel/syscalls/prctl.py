@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from errno import EFAULT, EINVAL, ENODEV, EPERM
-from typing import TYPE_CHECKING
 
 from runsc.abi import prctl as abi
 from runsc.abi.capability import (
@@ -19,6 +18,7 @@ from runsc.kernel.credentials import ALL_CAPS, CAP_SETPCAP, CAP_SYS_RESOURCE
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.syscalls.decl import PARTIAL, REGISTERS_SET, ArchPrctlOp, Hex, PrctlOp, UInt, ULong, syscall
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

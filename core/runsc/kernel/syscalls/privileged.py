@@ -6,7 +6,6 @@ Who lacks the capability gets EPERM, as anywhere. Who has it gets what a kernel 
 from __future__ import annotations
 
 from errno import EINVAL, ENODEV, ENOSYS, EPERM
-from typing import TYPE_CHECKING
 
 from runsc.kernel.credentials import (
     CAP_SYS_ADMIN,
@@ -20,6 +19,7 @@ from runsc.kernel.errors import LinuxError
 from runsc.kernel.syscalls.decl import PARTIAL, Fd, Hex, Int, PathPtr, Ptr, Size, StrPtr, UInt, ULong, syscall
 from runsc.kernel.tty.tty import hang_up_own
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

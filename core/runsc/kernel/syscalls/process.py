@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from errno import EACCES, ECHILD, EINVAL, ENOENT, EPERM, ESRCH
 from struct import Struct
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, O_NOFOLLOW, O_RDONLY
 from runsc.abi.signal import CLD_CONTINUED, CLD_STOPPED, SIGCHLD, SIGCONT, SIGINFO_SIZE, SIGSEGV
@@ -46,6 +45,7 @@ from runsc.kernel.syscalls.decl import (
 )
 from runsc.kernel.thread_group import ProcessGroup, Session
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

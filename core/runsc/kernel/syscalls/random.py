@@ -5,11 +5,11 @@ from __future__ import annotations
 from errno import EINVAL
 from os import urandom
 from time import monotonic_ns
-from typing import TYPE_CHECKING
 
 from runsc.kernel.errors import Interrupted, LinuxError
 from runsc.kernel.syscalls.decl import OutBuf, RandomFlags, Size, syscall
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

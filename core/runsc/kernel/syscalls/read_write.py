@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from errno import EBADF, EFAULT, EINVAL, EOPNOTSUPP, ESPIPE
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_ACCMODE, O_APPEND, O_DSYNC, O_NONBLOCK, O_PATH
+from runsc.abi.inotify import IN_ACCESS
 from runsc.kernel.errors import LinuxError, WouldBlock
 from runsc.kernel.io import (
     CHUNK,
@@ -21,6 +21,7 @@ from runsc.kernel.io import (
     write_regular,
     write_rest,
     write_vector,
+    written,
 )
 from runsc.kernel.syscalls.decl import (
     Fd,
@@ -35,8 +36,10 @@ from runsc.kernel.syscalls.decl import (
     syscall,
 )
 from runsc.kernel.thread_group import RLIM_INFINITY, RLIMIT_FSIZE
+from runsc.kernel.vfs.notify import file_event
 from runsc.kernel.vfs.truncate import MAX_FILE_SIZE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task
@@ -77,6 +80,8 @@ def read(task: Task, fd: Fd, buf: OutBuf, count: Size) -> Result:
         if file.pos + count > MAX_FILE_SIZE:
             raise LinuxError(EINVAL)
         return 0
+    if task.kernel.notify is not None:
+        file_event(task.kernel, file, IN_ACCESS)
     length = len(data)
     if task.mm.space.write(buf, data) == length:
         return length
@@ -100,6 +105,8 @@ def write(task: Task, fd: Fd, buf: InBuf, count: Size) -> Result:
             raise LinuxError(EINVAL)
         if file.flags & O_DSYNC or task.group.limits[RLIMIT_FSIZE][0] != RLIM_INFINITY:
             return write_regular(task, file, data)
+        if task.kernel.notify is not None:
+            return written(task, file, file.write(task, data))
         return file.write(task, data)
     try:
         done = file.write(task, data)
@@ -129,6 +136,8 @@ def pread64(task: Task, fd: Fd, buf: OutBuf, count: Size, offset: Off) -> Result
     data = file.pread(task, count, offset)
     if not data:
         return 0
+    if task.kernel.notify is not None:
+        file_event(task.kernel, file, IN_ACCESS)
     length = len(data)
     if task.mm.space.write(buf, data) == length:
         return length
@@ -161,6 +170,8 @@ def pwrite64(task: Task, fd: Fd, buf: InBuf, count: Size, offset: Off) -> Result
     data = task.mm.space.read(buf, count)
     if not data and count:
         raise LinuxError(EFAULT)
+    if task.kernel.notify is not None:
+        return written(task, file, file.pwrite(task, data, offset))
     return file.pwrite(task, data, offset)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from errno import EACCES, EINVAL, EPERM, ESRCH
-from typing import TYPE_CHECKING
 
 from runsc.abi import sched
 from runsc.abi.resource import (
@@ -32,6 +31,7 @@ from runsc.kernel.syscalls.decl import (
 )
 from runsc.kernel.thread_group import RLIMIT_NICE, RLIMIT_NOFILE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 

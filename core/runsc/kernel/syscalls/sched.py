@@ -7,7 +7,6 @@ reported as Linux does it, but not imposed on the host.
 from __future__ import annotations
 
 from errno import E2BIG, EFAULT, EINVAL, EPERM, ESRCH
-from typing import TYPE_CHECKING
 
 from runsc.abi import sched as abi
 from runsc.kernel.credentials import CAP_SYS_NICE
@@ -15,6 +14,7 @@ from runsc.kernel.errors import LinuxError
 from runsc.kernel.syscalls.decl import PARTIAL, Int, OutInt, OutTimespec, Pid, Ptr, UInt, syscall
 from runsc.kernel.thread_group import RLIMIT_NICE, RLIMIT_RTPRIO
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from errno import EBADF, EINVAL
 from struct import Struct
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_PATH
 from runsc.abi.poll import (
@@ -26,6 +25,7 @@ from runsc.kernel.sigmask import copy_in_sigset
 from runsc.kernel.syscalls.decl import InOutFdset, Int, InTimespec, InTimeval, Ptr, syscall
 from runsc.kernel.syscalls.poll import timed_call
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

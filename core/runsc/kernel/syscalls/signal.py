@@ -5,7 +5,6 @@ from __future__ import annotations
 from errno import EAGAIN, EINTR, EINVAL, ENOMEM, EPERM, ESRCH
 from struct import Struct
 from time import monotonic_ns
-from typing import TYPE_CHECKING
 
 from runsc.abi.registers import RSP
 from runsc.abi.signal import (
@@ -58,6 +57,7 @@ from runsc.kernel.syscalls.decl import (
 from runsc.kernel.task import WORK_RESTORE_MASK
 from runsc.kernel.wait import WaitQueue
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

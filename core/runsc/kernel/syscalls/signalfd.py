@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from errno import EINVAL
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_CLOEXEC, O_NONBLOCK
 from runsc.abi.signal import UNBLOCKABLE
@@ -13,6 +12,7 @@ from runsc.kernel.fs.signalfd import SignalFd
 from runsc.kernel.syscalls.decl import Fd, FdFlags, InSigset, Size, syscall
 from runsc.kernel.vfs.install import install
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

@@ -18,7 +18,6 @@ from errno import (
     EPROTONOSUPPORT,
     ESOCKTNOSUPPORT,
 )  # fmt: skip
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_NONBLOCK
 from runsc.abi.poll import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
@@ -55,6 +54,7 @@ from runsc.kernel.syscalls.decl import (
 from runsc.kernel.thread_group import RLIMIT_NOFILE
 from runsc.kernel.vfs.install import install, install_pair
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

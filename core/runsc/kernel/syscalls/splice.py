@@ -9,7 +9,6 @@ when the other side has it.
 from __future__ import annotations
 
 from errno import EBADF, EFBIG, EINVAL, EISDIR, EOVERFLOW, EPIPE, ESPIPE, EXDEV
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_APPEND, O_NONBLOCK
 from runsc.kernel.errors import Interrupted, LinuxError, WouldBlock
@@ -27,6 +26,7 @@ from runsc.kernel.mm.usercopy import MAX_RW_COUNT
 from runsc.kernel.syscalls.decl import Fd, InIovec, InOutOff, Size, SpliceFlags, UInt, syscall
 from runsc.kernel.vfs.truncate import MAX_FILE_SIZE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

@@ -5,7 +5,6 @@ from __future__ import annotations
 from errno import EACCES, EBADF, EINVAL, ENOENT, EROFS
 from os import major, minor
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFREG
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import (
     AT_EACCESS,
@@ -46,6 +45,7 @@ from runsc.kernel.vfs.dentry import MS_NOEXEC
 from runsc.kernel.vfs.namei import lookup
 from runsc.kernel.vfs.permission import MAY_WRITE, allowed
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.credentials import Credentials
     from runsc.kernel.syscalls.decl import Result

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from runsc.abi.fcntl import AT_FDCWD
 from runsc.abi.stat import (
     ST_NOATIME,
@@ -27,6 +25,7 @@ from runsc.kernel.vfs.dentry import (
 )
 from runsc.kernel.vfs.namei import lookup
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

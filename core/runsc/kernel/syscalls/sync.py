@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from errno import EBADF, EFBIG, EINVAL, EISDIR, ENODEV, EOPNOTSUPP, ESPIPE
 from stat import S_IFBLK, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG
-from typing import TYPE_CHECKING
 
 from runsc.abi.stat import S_IFMT
 from runsc.kernel.errors import LinuxError
@@ -22,6 +21,7 @@ from runsc.kernel.syscalls.decl import FallocMode, Fd, FileAdvice, Off, Size, Sy
 from runsc.kernel.thread_group import RLIMIT_FSIZE
 from runsc.kernel.vfs.truncate import exceed
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

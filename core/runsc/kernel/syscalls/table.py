@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from errno import ENOSYS
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from runsc.abi.syscalls import LAST, NAMES
 from runsc.kernel.syscalls.decl import NONE, Declaration, lazy_entry
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Entry
     from runsc.kernel.task import Task
@@ -30,6 +30,7 @@ MODULES: tuple[str, ...] = (
     "handles",
     "identity",
     "info",
+    "inotify",
     "ioctl",
     "link",
     "locks",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from errno import EINVAL, EOPNOTSUPP, EPERM
 from time import monotonic_ns, time_ns
-from typing import TYPE_CHECKING, Any
 
 from runsc.abi.time import (
     CLOCK_MONOTONIC,
@@ -48,8 +47,10 @@ from runsc.kernel.syscalls.decl import (
     syscall,
 )  # fmt: skip
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from typing import Any
 
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from errno import EAGAIN, EINVAL, EOPNOTSUPP
-from typing import TYPE_CHECKING
 
 from runsc.abi.signal import NSIG, SIGALRM
 from runsc.abi.time import (
@@ -36,6 +35,7 @@ from runsc.kernel.syscalls.decl import (
 from runsc.kernel.syscalls.timerfd import copy_in_itimerspec, pack_itimerspec
 from runsc.kernel.thread_group import RLIMIT_SIGPENDING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

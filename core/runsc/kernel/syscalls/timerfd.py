@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from errno import EINVAL, EPERM
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_CLOEXEC, O_NONBLOCK
 from runsc.abi.time import (
@@ -25,6 +24,7 @@ from runsc.kernel.fs.timerfd import TimerFd
 from runsc.kernel.syscalls.decl import Clock, Fd, FdFlags, InItimerspec, Int, OutItimerspec, syscall
 from runsc.kernel.vfs.install import install
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from errno import E2BIG, EINVAL, ENAMETOOLONG, ENODATA, EOPNOTSUPP, EPERM, ERANGE
 from stat import S_ISVTX
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import AT_FDCWD
 from runsc.kernel.credentials import CAP_SETFCAP, CAP_SYS_ADMIN
@@ -14,6 +13,7 @@ from runsc.kernel.vfs.namei import anonymous_path, lookup
 from runsc.kernel.vfs.operations import require
 from runsc.kernel.vfs.permission import MAY_READ, MAY_WRITE, check_mount_write, owner_or_capable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task

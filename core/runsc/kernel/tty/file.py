@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from errno import EINVAL, EIO, ENOTTY, EPERM
 from os import major, minor
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_NOCTTY, O_NONBLOCK
 from runsc.abi.ioctl import (
@@ -70,6 +69,7 @@ from runsc.kernel.tty.tty import current_tty
 from runsc.kernel.tty.vtime import ReadTimers
 from runsc.kernel.vfs.file import File
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.task import Task
     from runsc.kernel.tty.pty import Pty

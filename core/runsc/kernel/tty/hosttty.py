@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 from errno import EINVAL, EIO
 from os import makedev
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_NONBLOCK
 from runsc.abi.ioctl import (
@@ -56,6 +55,7 @@ from runsc.kernel.tty.termios import Termios
 from runsc.kernel.tty.tty import Tty
 from runsc.kernel.tty.vtime import ReadTimers
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.kernel import Kernel
     from runsc.kernel.task import Task

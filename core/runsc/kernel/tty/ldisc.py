@@ -11,7 +11,6 @@ Nothing here waits or knows of tasks; a ``Port`` is what lies behind (the termin
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
 
 from runsc.abi.signal import SIGINT, SIGQUIT, SIGTSTP
 from runsc.abi.termios import (
@@ -59,7 +58,9 @@ from runsc.abi.termios import (
     VWERASE,
     XTABS,
 )  # fmt: skip
+from runsc.hints import Protocol
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.tty.termios import Termios
 

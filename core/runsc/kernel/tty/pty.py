@@ -6,8 +6,6 @@ bytes through. ioctl(2) requests about settings and window, made on the master, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from runsc.abi.poll import POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDNORM, POLLWRNORM
 from runsc.abi.signal import SIGWINCH
 from runsc.abi.termios import (
@@ -31,6 +29,7 @@ from runsc.kernel.tty.ldisc import LineDiscipline
 from runsc.kernel.tty.termios import Termios
 from runsc.kernel.tty.tty import Tty, signal_group
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

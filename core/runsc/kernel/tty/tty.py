@@ -6,7 +6,6 @@ Job control is drivers/tty/tty_jobctrl.c; see also credentials(7), ioctl_tty(2).
 from __future__ import annotations
 
 from errno import EBUSY, EINVAL, EIO, ENOTTY, ENXIO, EPERM, ESRCH
-from typing import TYPE_CHECKING, Any
 
 from runsc.abi.fcntl import O_ACCMODE, O_NOCTTY, O_WRONLY
 from runsc.abi.ioctl import (
@@ -26,7 +25,10 @@ from runsc.kernel.siginfo import SigInfo
 from runsc.kernel.signal import send_group
 from runsc.kernel.wait import WaitQueue
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from runsc.kernel.kernel import Kernel
     from runsc.kernel.task import Task
     from runsc.kernel.thread_group import ProcessGroup, Session

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from time import monotonic_ns
-from typing import TYPE_CHECKING
 
 from runsc.abi.poll import POLLIN, POLLRDNORM
 from runsc.abi.termios import VMIN, VTIME
 from runsc.kernel.errors import WOULD_BLOCK
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.kernel import Kernel
     from runsc.kernel.task import Task

@@ -8,8 +8,8 @@ correctness.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.vfs.inode import FileSystem, Inode
 

@@ -8,12 +8,12 @@ directory that not everybody may search, a file system whose names are not cache
 from __future__ import annotations
 
 from errno import ENOENT
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import AT_FDCWD
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.vfs.dentry import Path
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.task import Task
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from errno import EBADF, EMFILE
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_PATH
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.vfs.locks import release_process_locks
+from runsc.kernel.vfs.notify import file_closed
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -72,6 +73,8 @@ class FdTable:
         if old is not None:
             if old.inode.extra is not None:
                 release_process_locks(old, self)
+            if old.refs == 1 and task.kernel.notify is not None:
+                file_closed(task.kernel, old)
             old.flush(task)
             old.put()
 
@@ -85,6 +88,8 @@ class FdTable:
             self.next = fd
         if file.inode.extra is not None:
             release_process_locks(file, self)
+        if file.refs == 1 and task.kernel.notify is not None:
+            file_closed(task.kernel, file)
         try:
             file.flush(task)
         finally:

@@ -7,13 +7,13 @@ waits on ``wait_queue()`` for ``poll()`` to change and tries again, unless O_NON
 from __future__ import annotations
 
 from errno import EBADF, EINVAL, EISDIR, ENOTDIR, ENOTTY, ENXIO, ESPIPE
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_ACCMODE, O_APPEND, O_NONBLOCK, O_PATH, O_RDONLY, O_RDWR, O_WRONLY
 from runsc.abi.poll import POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.vfs.locks import release_file_locks
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.fs.epoll import EpollItem
     from runsc.kernel.task import Task

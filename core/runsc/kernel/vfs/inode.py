@@ -13,13 +13,14 @@ from __future__ import annotations
 from errno import EINVAL, EISDIR, ENODATA, ENODEV, ENOTDIR, ENXIO, EOPNOTSUPP, EPERM
 from stat import S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_IFSOCK
 from time import time_ns
-from typing import TYPE_CHECKING, Any
 
 from runsc.abi.stat import S_IFMT
 from runsc.kernel.errors import LinuxError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from runsc.kernel.credentials import Credentials
     from runsc.kernel.task import Task

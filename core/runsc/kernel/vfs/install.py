@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from struct import pack
-from typing import TYPE_CHECKING
 
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.thread_group import RLIMIT_NOFILE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.file import File

@@ -6,12 +6,13 @@ range lock's owner is the descriptor table of a process, or the open file; the f
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from runsc.abi.fcntl import F_UNLCK, F_WRLCK, LOCK_EX
 from runsc.kernel.wait import WaitQueue
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from runsc.kernel.vfs.fdtable import FdTable
     from runsc.kernel.vfs.file import File
     from runsc.kernel.vfs.inode import Inode

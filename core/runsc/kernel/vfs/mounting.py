@@ -6,12 +6,12 @@ The tree itself is ``namespace``; here is what may be done to it, and the errors
 from __future__ import annotations
 
 from errno import EBUSY, EINVAL, ELOOP, ENOENT, ENOTDIR
-from typing import TYPE_CHECKING
 
 from runsc.abi.mount import MOUNT_FLAGS, MS_PRIVATE, MS_RDONLY, MS_SHARED
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.vfs.dentry import Path
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from errno import EACCES, EEXIST, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EXDEV
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import AT_FDCWD, NAME_MAX
 from runsc.kernel.errors import LinuxError
@@ -11,6 +10,7 @@ from runsc.kernel.vfs.dentry import Dentry, DentryCache, Path
 from runsc.kernel.vfs.fastwalk import quick_lookup, quick_parent
 from runsc.kernel.vfs.permission import MAY_EXEC, allowed
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.inode import Inode

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from errno import EACCES, EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, ENXIO, EPERM, EROFS
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_IFSOCK, S_ISGID, S_IXGRP
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import (
     O_ACCMODE,
@@ -22,6 +21,7 @@ from runsc.abi.fcntl import (
     O_PATH,
     O_TRUNC,
 )
+from runsc.abi.inotify import IN_MODIFY, IN_OPEN
 from runsc.abi.stat import S_IFMT
 from runsc.kernel.credentials import CAP_FSETID, CAP_MKNOD
 from runsc.kernel.errors import WOULD_BLOCK, LinuxError
@@ -30,9 +30,11 @@ from runsc.kernel.vfs.dentry import MS_NODEV, Path
 from runsc.kernel.vfs.fastwalk import quick_parent
 from runsc.kernel.vfs.file import File, PathFile
 from runsc.kernel.vfs.namei import Walker, child_of, lookup, lookup_parent, start_of
+from runsc.kernel.vfs.notify import created, file_event
 from runsc.kernel.vfs.permission import MAY_EXEC, MAY_READ, MAY_WRITE, allowed, owner_or_capable
 from runsc.kernel.vfs.truncate import set_size
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.credentials import Credentials
     from runsc.kernel.task import Task
@@ -156,7 +158,11 @@ def _open_creating(
         inode = directory.create(dentry.name, S_IFREG | _creation_mode(task, directory, mode), task.cred)
         dentry.inode = inode
         # The new file is opened whatever its mode says: no permission is asked for.
-        return inode.open(Path(where.mount, dentry), flags & ~(_OPENING_FLAGS | O_NOCTTY), task)
+        file = inode.open(Path(where.mount, dentry), flags & ~(_OPENING_FLAGS | O_NOCTTY), task)
+        if task.kernel.notify is not None:
+            created(task.kernel, dentry)
+            file_event(task.kernel, file, IN_OPEN)
+        return file
     if flags & O_EXCL:
         raise LinuxError(EEXIST)
     place = Path(where.mount, dentry)
@@ -203,7 +209,10 @@ def open_found(task: Task, path: Path, flags: int) -> File | FifoOpening:
     if access and kind == S_IFREG and path.mount.read_only():
         raise LinuxError(EROFS)
     if kind == S_IFIFO:
-        return open_fifo(inode, path, flags & ~(_OPENING_FLAGS | O_NOCTTY), task)
+        fifo = open_fifo(inode, path, flags & ~(_OPENING_FLAGS | O_NOCTTY), task)
+        if task.kernel.notify is not None and not isinstance(fifo, FifoOpening):
+            file_event(task.kernel, fifo, IN_OPEN)
+        return fifo
     if kind == S_IFSOCK:
         raise LinuxError(ENXIO)
     file = inode.open(path, flags & ~_OPENING_FLAGS, task)
@@ -215,6 +224,10 @@ def open_found(task: Task, path: Path, flags: int) -> File | FifoOpening:
         except BaseException:
             discard(file)
             raise
+    if task.kernel.notify is not None:
+        file_event(task.kernel, file, IN_OPEN)
+        if truncates:
+            file_event(task.kernel, file, IN_MODIFY)
     return file
 
 
@@ -292,6 +305,8 @@ def make_node(task: Task, dirfd: int, path: bytes, mode: int, rdev: int = 0) -> 
     dentry.inode = directory.create(
         dentry.name, kind | _creation_mode(task, directory, mode), task.cred, rdev if is_device else 0
     )
+    if task.kernel.notify is not None:
+        created(task.kernel, dentry)
     return Path(found.parent.mount, dentry)
 
 
@@ -301,6 +316,8 @@ def make_directory(task: Task, dirfd: int, path: bytes, mode: int) -> Path:
     directory = found.parent.dentry.inode
     assert directory is not None
     dentry.inode = directory.mkdir(dentry.name, S_IFDIR | mode & 0o1777 & ~task.fs.umask, task.cred)
+    if task.kernel.notify is not None:
+        created(task.kernel, dentry)
     return Path(found.parent.mount, dentry)
 
 
@@ -312,4 +329,6 @@ def make_symlink(task: Task, target: bytes, dirfd: int, path: bytes) -> Path:
     directory = found.parent.dentry.inode
     assert directory is not None
     dentry.inode = directory.symlink(dentry.name, target, task.cred)
+    if task.kernel.notify is not None:
+        created(task.kernel, dentry)
     return Path(found.parent.mount, dentry)

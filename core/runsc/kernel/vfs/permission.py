@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from errno import EACCES, EPERM, EROFS
 from stat import S_ISVTX
-from typing import TYPE_CHECKING
 
 from runsc.kernel.credentials import CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER
 from runsc.kernel.errors import LinuxError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.credentials import Credentials
     from runsc.kernel.vfs.dentry import Mount

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from errno import EBUSY, EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, EPERM, EROFS, EXDEV
 from stat import S_ISVTX
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT
 from runsc.kernel.credentials import CAP_FOWNER
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.vfs.inode import SetAttr
 from runsc.kernel.vfs.namei import child_of, fs_cache, lookup_parent
+from runsc.kernel.vfs.notify import deleted, linked
+from runsc.kernel.vfs.notify import moved as moved_to
 from runsc.kernel.vfs.operations import create_name, may_create, require
 from runsc.kernel.vfs.permission import MAY_EXEC, MAY_WRITE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.dentry import Dentry, DentryCache, Path
@@ -80,6 +82,8 @@ def remove_file(task: Task, dirfd: int, path: bytes) -> None:
     assert directory is not None
     directory.unlink(found.name, inode)
     bury(fs_cache(task), dentry)
+    if task.kernel.notify is not None:
+        deleted(task.kernel, dentry, inode)
 
 
 def remove_directory(task: Task, dirfd: int, path: bytes) -> None:
@@ -100,6 +104,8 @@ def remove_directory(task: Task, dirfd: int, path: bytes) -> None:
     assert directory is not None
     directory.rmdir(found.name, inode)
     bury(fs_cache(task), dentry)
+    if task.kernel.notify is not None:
+        deleted(task.kernel, dentry, inode)
 
 
 # -- link ---------------------------------------------------------------------------------------
@@ -126,6 +132,8 @@ def make_link(task: Task, old: Path, dirfd: int, path: bytes) -> None:
     if inode.extra:
         inode.extra.pop("linkable", None)
     dentry.inode = inode
+    if task.kernel.notify is not None:
+        linked(task.kernel, dentry)
 
 
 # -- rename -------------------------------------------------------------------------------------
@@ -216,6 +224,9 @@ def _rename_dentries(
     if exchange:
         _place(cache, source, new_parent.dentry, new_name)
         _place(cache, target, old_parent.dentry, old_name)
+        if task.kernel.notify is not None and replaced is not None:
+            moved_to(task.kernel, moved, old_dir, old_name, new_dir, new_name, None)
+            moved_to(task.kernel, replaced, new_dir, new_name, old_dir, old_name, None)
         return
     if replaced is not None:
         bury(cache, target)
@@ -224,6 +235,9 @@ def _rename_dentries(
     if old_parent.dentry.children.get(old_name) is source:
         del old_parent.dentry.children[old_name]
     _place(cache, source, new_parent.dentry, new_name)
+    if task.kernel.notify is not None:
+        gone = (target, replaced) if replaced is not None else None
+        moved_to(task.kernel, moved, old_dir, old_name, new_dir, new_name, gone)
 
 
 def _place(cache: DentryCache, dentry: Dentry, parent: Dentry, name: bytes) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from errno import EFBIG
 from stat import S_IFREG, S_ISGID, S_ISUID, S_IXGRP
-from typing import TYPE_CHECKING
 
 from runsc.abi.signal import SIGXFSZ
 from runsc.abi.stat import S_IFMT
@@ -14,6 +13,7 @@ from runsc.kernel.siginfo import SigInfo
 from runsc.kernel.thread_group import RLIMIT_FSIZE
 from runsc.kernel.vfs.inode import SetAttr
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.inode import Inode

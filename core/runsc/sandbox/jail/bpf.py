@@ -9,8 +9,8 @@ later) finds out by itself that the answer depends on the number only, and doesn
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 

@@ -6,7 +6,6 @@ Each with what it is needed for; a call without a need has no place here.
 from __future__ import annotations
 
 from fcntl import F_ADD_SEALS, F_DUPFD_CLOEXEC, F_GET_SEALS, F_GETFD, F_GETFL, F_SETFD, F_SETFL
-from typing import TYPE_CHECKING
 
 from runsc.abi.ioctl import (
     FIOCLEX,
@@ -23,6 +22,7 @@ from runsc.abi.ioctl import (
 )  # fmt: skip
 from runsc.plugins.availability import HostCall, argument, descriptor, int_argument
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
 
 from runsc.errors import RunscError
 from runsc.sandbox.jail.bpf import KILL_PROCESS, TRAP, assemble
@@ -14,8 +13,10 @@ from runsc.sandbox.jail.landlock import enter_domain
 from runsc.sandbox.jail.preload import import_all, leave_files_alone, read_time_zone
 from runsc.sandbox.jail.rules import CORE, allow_list
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from runsc.log import Log
     from runsc.plugins.loader import Plugin

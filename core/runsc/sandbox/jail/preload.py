@@ -9,11 +9,11 @@ import sys
 import time
 import warnings
 from traceback import format_exception
-from typing import TYPE_CHECKING, NoReturn
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any, TextIO
+    from typing import Any, NoReturn, TextIO
 
 #: Modules that the kernel imports inside functions: not every sandbox needs them, or it breaks a cycle. A
 #: test looks for such imports in the sources and compares.

@@ -7,12 +7,11 @@ added to whoever declares them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from runsc.abi.syscalls import NUMBERS
 from runsc.errors import RunscError
 from runsc.plugins.availability import ArgCheck, descriptor, having, without
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from errno import ENOENT, ENXIO, EOPNOTSUPP
 from stat import S_IFDIR, S_IFLNK, S_IFREG
-from typing import TYPE_CHECKING, cast
 
 from runsc.abi.stat import S_IFMT
+from runsc.hints import cast
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.fs.overlay.inode import PREFIX
 from runsc.kernel.vfs.file import SEEK_DATA, SEEK_HOLE
 from runsc.kernel.vfs.inode import SetAttr
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.fs.overlay.directory import OverlayDirectory
     from runsc.kernel.fs.overlay.inode import OverlayInode

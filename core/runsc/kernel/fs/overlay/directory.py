@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from errno import EINVAL, EISDIR, ENOENT, ENOTEMPTY, EPERM
 from stat import S_IFCHR, S_IFDIR
-from typing import TYPE_CHECKING, cast
 
 from runsc.abi.fcntl import O_ACCMODE, O_RDONLY, RENAME_EXCHANGE, RENAME_WHITEOUT
 from runsc.abi.stat import S_IFMT
+from runsc.hints import cast
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.fs.overlay.inode import OPAQUE, REDIRECT, OverlayInode, is_whiteout, own_xattr
 from runsc.kernel.vfs.file import DirectoryFile
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
 from runsc.abi.fcntl import O_ACCMODE, O_RDONLY
+from runsc.hints import cast
 from runsc.kernel.fs.regular import RegularFile
 from runsc.kernel.vfs.file import File
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.fs.overlay.inode import OverlayInode
     from runsc.kernel.fs.regular import DataInode

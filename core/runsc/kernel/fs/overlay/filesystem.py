@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
 from weakref import WeakValueDictionary
 
+from runsc.hints import cast
 from runsc.kernel.credentials import ALL_CAPS, Credentials
 from runsc.kernel.fs.overlay.directory import OverlayDirectory
 from runsc.kernel.fs.regular import DataInode
 from runsc.kernel.vfs.inode import FileSystem, StatFs
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

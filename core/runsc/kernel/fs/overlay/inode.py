@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from errno import EINVAL, ENODATA, ENXIO, EOPNOTSUPP
 from stat import S_IFCHR, S_IFIFO, S_IFLNK, S_IFREG, S_IFSOCK
-from typing import TYPE_CHECKING
 
 from runsc.abi.stat import S_IFMT
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.fs.regular import DataInode
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.fs.overlay.directory import OverlayDirectory
     from runsc.kernel.fs.overlay.filesystem import Overlay

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from errno import EACCES
-from typing import TYPE_CHECKING
 
 from runsc.kernel.credentials import CAP_SYS_PTRACE
 from runsc.kernel.errors import LinuxError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.task import Task
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from errno import EACCES, ENOENT
 from stat import S_IFDIR, S_IFLNK
-from typing import TYPE_CHECKING
 
 from runsc.abi.fcntl import O_CLOEXEC
 from runsc.kernel.errors import LinuxError
@@ -13,6 +12,7 @@ from runsc.kernel.fs.proc.node import ProcFile, ProcFs, ProcInode
 from runsc.kernel.vfs.file import DirectoryFile, File
 from runsc.kernel.vfs.inode import DirEntry, Inode
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.dentry import Path

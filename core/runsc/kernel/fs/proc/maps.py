@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from os import major, minor
-from typing import TYPE_CHECKING
 
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.fs.proc.access import check_access
 from runsc.kernel.mm.vma import PAGE, PROT_EXEC, PROT_READ, PROT_WRITE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.mm.mm import MemoryManager
     from runsc.kernel.mm.vma import Vma

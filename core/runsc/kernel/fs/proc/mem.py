@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from errno import EINVAL, EIO
-from typing import TYPE_CHECKING
 
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.fs.proc.access import check_access
 from runsc.kernel.fs.proc.node import ProcFs, ProcInode
 from runsc.kernel.vfs.file import SEEK_CUR, SEEK_SET, File
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.mm.mm import MemoryManager
     from runsc.kernel.task import Task

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from os import major, minor
-from typing import TYPE_CHECKING
 
 from runsc.kernel.vfs.dentry import (
     MS_NOATIME,
@@ -17,6 +16,7 @@ from runsc.kernel.vfs.dentry import (
     Path,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from errno import EACCES, EINVAL, EIO, ENOENT, EPERM
 from stat import S_IFDIR, S_IFLNK, S_IFREG
-from typing import TYPE_CHECKING
 
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.vfs.file import SEEK_CUR, SEEK_SET, DirectoryFile, File
 from runsc.kernel.vfs.inode import DirEntry, FileSystem, Inode, SetAttr, StatFs
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

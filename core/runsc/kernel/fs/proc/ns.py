@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from errno import EACCES, EINVAL, EPERM
 from stat import S_IFLNK, S_IFREG
-from typing import TYPE_CHECKING
 
 from runsc.abi.ioctl import NS_GET_NSTYPE, NS_GET_OWNER_UID, NS_GET_PARENT, NS_GET_USERNS
 from runsc.kernel.errors import LinuxError
@@ -12,6 +11,7 @@ from runsc.kernel.fs.proc.access import may_access
 from runsc.kernel.fs.proc.node import ProcFs, ProcInode
 from runsc.kernel.vfs.file import File
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.dentry import Path

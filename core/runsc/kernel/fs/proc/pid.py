@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from errno import EACCES, EINVAL, ENOENT, ESRCH
 from stat import S_IFDIR, S_IFLNK, S_IFREG
-from typing import TYPE_CHECKING
 
 from runsc.kernel.credentials import CAP_SYS_RESOURCE
 from runsc.kernel.errors import LinuxError
@@ -19,6 +18,7 @@ from runsc.kernel.fs.proc.ns import NAMESPACES, NsInode, NsLink
 from runsc.kernel.vfs.file import DirectoryFile, File
 from runsc.kernel.vfs.inode import DirEntry, Inode
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

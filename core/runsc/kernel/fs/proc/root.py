@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from errno import ENOENT
 from stat import S_IFDIR
-from typing import TYPE_CHECKING
 
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.fs.proc import system
@@ -14,6 +13,7 @@ from runsc.kernel.fs.proc.pid import TaskDir
 from runsc.kernel.fs.proc.sysctl import make_sysctl
 from runsc.kernel.vfs.inode import DirEntry
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

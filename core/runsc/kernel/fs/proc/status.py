@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from os import major, minor
-from typing import TYPE_CHECKING
 
 from runsc.abi.signal import NSIG, SIG_DFL, SIG_IGN
 from runsc.kernel.fs.proc.access import may_access
@@ -15,6 +14,7 @@ from runsc.kernel.thread_group import (
 )
 from runsc.kernel.tty.tty import Tty
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.mm.mm import MemoryManager
     from runsc.kernel.task import Task

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from errno import EINVAL, EPERM
-from typing import TYPE_CHECKING
-from uuid import uuid4
+from os import urandom
 
 from runsc.kernel.credentials import CAP_SYS_ADMIN
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.fs.proc.node import ProcDir, ProcFile, ProcFs
 from runsc.kernel.version import MACHINE, RELEASE, VERSION
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runsc.kernel.kernel import Kernel
     from runsc.kernel.task import Task
+
+
+def random_uuid() -> str:
+    """A version 4 UUID (RFC 9562, section 5.4), as the kernel's random/uuid gives."""
+    value = bytearray(urandom(16))
+    value[6] = value[6] & 0x0F | 0x40
+    value[8] = value[8] & 0x3F | 0x80
+    digits = value.hex()
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
 
 #: Settings with a value that stays. Who may write them in Linux finds them read-only here: they can't
 #: take effect.
@@ -141,9 +151,9 @@ def make_sysctl(fs: ProcFs, kernel: Kernel) -> ProcDir:
     """The tree of /proc/sys."""
     root = ProcDir(fs)
     files: dict[str, ProcFile] = {name: ProcFile(fs, _line(value)) for name, value in _FIXED.items()}
-    boot_id = str(uuid4())
+    boot_id = random_uuid()
     files["kernel/random/boot_id"] = ProcFile(fs, _line(boot_id))
-    files["kernel/random/uuid"] = ProcFile(fs, lambda reader: f"{uuid4()}\n")
+    files["kernel/random/uuid"] = ProcFile(fs, lambda reader: f"{random_uuid()}\n")
     files["kernel/hostname"] = ProcFile(
         fs, lambda reader: kernel.hostname + b"\n", lambda task, data: _set_hostname(kernel, task, data)
     )

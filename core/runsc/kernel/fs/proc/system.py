@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from time import monotonic_ns, time_ns
-from typing import TYPE_CHECKING
 
 from runsc.kernel.fs.proc.hostfacts import host_facts
 from runsc.kernel.fs.proc.status import TICK, state_of
 from runsc.kernel.version import RELEASE, VERSION
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.kernel import Kernel
 
