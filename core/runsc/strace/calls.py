@@ -16,12 +16,7 @@ from runsc.strace.arguments import (
     path,
     unsigned64,
 )
-from runsc.strace.ioctls import argument_after, argument_before
-from runsc.strace.sockets import LEVELS, OPTIONS
-from runsc.strace.structs import timespec_text, timeval_text
-from runsc.strace.text import Enum, Flags, pointer, quote, signed32
-
-TYPE_CHECKING = Falsefrom runsc.strace.file_calls import (
+from runsc.strace.file_calls import (
     FCNTL_BARE,
     fcntl_argument,
     fcntl_note,
@@ -32,6 +27,7 @@ TYPE_CHECKING = Falsefrom runsc.strace.file_calls import (
     poll_note,
     select_note,
 )
+from runsc.strace.ioctls import argument_after, argument_before
 from runsc.strace.process_calls import (
     arch_prctl_argument,
     clone3_arguments,
@@ -51,6 +47,11 @@ from runsc.strace.process_calls import (
     sysinfo,
     wait_status,
 )
+from runsc.strace.sockets import LEVELS, OPTIONS
+from runsc.strace.structs import timespec_text, timeval_text
+from runsc.strace.text import Enum, Flags, pointer, quote, signed32
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Callable
