@@ -164,7 +164,7 @@ def test_kinds_of_watch(tmp_path: Path) -> None:
         found += [t.watch(b"/file", 0x00F00000), t.watch(b"/file", IN_OPEN | IN_MASK_ADD | IN_MASK_CREATE)]
         found += [
             m.call("inotify_add_watch", t.fd, 8, IN_OPEN),
-            m.call("inotify_add_watch", 99, t.path(b"/file"), 1),
+            m.call("inotify_add_watch", 100000, t.path(b"/file"), 1),
         ]
         found += [m.call("inotify_add_watch", m.pipe()[0], t.path(b"/file"), 1), m.call("inotify_init1", 1)]
         found += [m.call("inotify_rm_watch", t.fd, 77), m.call("inotify_rm_watch", m.pipe()[0], 1)]

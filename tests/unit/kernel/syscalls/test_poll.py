@@ -38,7 +38,9 @@ def test_poll_of_everything() -> None:
     def scenario(m: Machine) -> Any:
         r, w = m.pipe()
         found = [
-            m.poll((r, POLLIN), (w, POLLOUT | POLLIN), (-1, POLLIN), (999, POLLIN), (r, POLLRDNORM | POLLPRI))
+            m.poll(
+                (r, POLLIN), (w, POLLOUT | POLLIN), (-1, POLLIN), (100000, POLLIN), (r, POLLRDNORM | POLLPRI)
+            )
         ]
         m.write(w, b"x")
         found.append(m.poll((r, POLLIN | POLLRDNORM), (w, POLLWRNORM), (r, 0)))
@@ -149,9 +151,9 @@ def test_epoll_errors() -> None:
             _add(m, e, w, 0, 0, EPOLL_CTL_DEL),
             _add(m, e, e, POLLIN),
             _add(m, r, w, POLLIN),
-            _add(m, 999, w, POLLIN),
+            _add(m, 100000, w, POLLIN),
         ]
-        found += [_add(m, e, 999, POLLIN), _add(m, e, w, POLLIN, 0, 9), m.call("epoll_ctl", e, 1, w, 8)]
+        found += [_add(m, e, 100000, POLLIN), _add(m, e, w, POLLIN, 0, 9), m.call("epoll_ctl", e, 1, w, 8)]
         found += [_add(m, e, w, POLLOUT | EPOLLEXCLUSIVE | EPOLLET), _add(m, e, w, POLLOUT, 0, EPOLL_CTL_MOD)]
         found += [
             _add(m, e, r, POLLIN | EPOLLEXCLUSIVE, 0, EPOLL_CTL_MOD),
@@ -163,7 +165,7 @@ def test_epoll_errors() -> None:
             m.call("epoll_create1", 1),
             m.call("epoll_wait", e, m.room(12), 0, 0),
         ]
-        found += [m.call("epoll_wait", r, m.room(12), 1, 0), m.call("epoll_wait", 999, m.room(12), 1, 0)]
+        found += [m.call("epoll_wait", r, m.room(12), 1, 0), m.call("epoll_wait", 100000, m.room(12), 1, 0)]
         found += [m.call("epoll_wait", e, 8, 1, 0), _wait(m, e)]
         found += [m.call("epoll_pwait", e, m.room(120), 10, 0, m.room(8), 4)]
         found += [m.call("epoll_pwait2", e, m.room(120), 10, m.put(pack("<qq", 0, -1)), 0, 0)]

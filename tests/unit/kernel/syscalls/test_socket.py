@@ -353,7 +353,7 @@ def test_bad_addresses() -> None:
             found.append(_with_name(m, "connect", fd, name))
         found += [m.call("bind", fd, m.room(10), -1), m.call("getsockname", fd, 8, m.put(pack("<i", 20)))]
         found += [_ask_name(m, "getsockname", fd, -1)[0], m.call("getsockname", fd, m.room(10), 8)]
-        found += [m.call("getpeername", 999, 0, 0), m.call("getpeername", m.pipe()[0], 0, 0)]
+        found += [m.call("getpeername", 100000, 0, 0), m.call("getpeername", m.pipe()[0], 0, 0)]
         return found
 
     same(scenario)
@@ -488,8 +488,8 @@ def test_bad_control_messages() -> None:
         return [
             _sendmsg(m, a, b"x", control)
             for control in (
-                _rights(999),
-                _rights(r, 999),
+                _rights(100000),
+                _rights(r, 100000),
                 _rights(*[r] * 254),
                 _rights(),
                 pack("<Qii", 8, 1, 1),
