@@ -28,61 +28,75 @@ _PATH_MAX = 4096
 
 
 def number32(view: View, index: int) -> str:
+    """An int."""
     return str(signed32(view.args[index]))
 
 
 def unsigned32(view: View, index: int) -> str:
+    """An unsigned int."""
     return str(view.args[index] & 0xFFFFFFFF)
 
 
 def number64(view: View, index: int) -> str:
+    """A long."""
     return str(signed64(view.args[index]))
 
 
 def unsigned64(view: View, index: int) -> str:
+    """An unsigned long."""
     return str(view.args[index])
 
 
 def hexadecimal(view: View, index: int) -> str:
+    """A number that is better read in hexadecimal."""
     value = view.args[index]
     return f"{value:#x}" if value else "0"
 
 
 def address(view: View, index: int) -> str:
+    """A pointer, as it is."""
     return pointer(view.args[index])
 
 
 def directory(view: View, index: int) -> str:
+    """A directory's descriptor, or AT_FDCWD."""
     fd = signed32(view.args[index])
     return "AT_FDCWD" if fd == -100 else str(fd)
 
 
 def user(view: View, index: int) -> str:
+    """A user or group id; -1 is nobody's."""
     value = view.args[index] & 0xFFFFFFFF
     return "-1" if value == 0xFFFFFFFF else str(value)
 
 
 def signal(view: View, index: int) -> str:
+    """A signal's number."""
     return signal_name(signed32(view.args[index]))
 
 
 def mode(view: View, index: int) -> str:
+    """Permission bits."""
     return octal(view.args[index] & 0xFFFFFFFF)
 
 
 def device(view: View, index: int) -> str:
+    """A device number."""
     return makedev(view.args[index] & 0xFFFFFFFF)
 
 
 def clock(view: View, index: int) -> str:
+    """A clock's id."""
     return flags.CLOCKS(signed32(view.args[index]))
 
 
 def whence(view: View, index: int) -> str:
+    """Where an offset counts from."""
     return flags.WHENCE(view.args[index] & 0xFFFFFFFF)
 
 
 def request(view: View, index: int) -> str:
+    """An ioctl's number."""
     return request_text(view.args[index] & 0xFFFFFFFF)
 
 
@@ -101,6 +115,7 @@ def string(view: View, index: int) -> str:
 
 
 def in_buffer(view: View, index: int) -> str:
+    """A buffer that is given; its length is the next argument."""
     return buffer_text(view, view.args[index], view.args[index + 1])
 
 
@@ -112,10 +127,12 @@ def out_buffer(view: View, index: int) -> str:
 
 
 def in_vector(view: View, index: int) -> str:
+    """An iovec that is given."""
     return iovec_text(view, view.args[index], signed32(view.args[index + 1]), None)
 
 
 def out_vector(view: View, index: int) -> str:
+    """An iovec that was filled."""
     if view.failed:
         return pointer(view.args[index])
     return iovec_text(view, view.args[index], signed32(view.args[index + 1]), view.result)
@@ -269,10 +286,12 @@ def out_sockaddr(view: View, index: int) -> str:
 
 
 def in_message(view: View, index: int) -> str:
+    """A message to send."""
     return msghdr_text(view, view.args[index], None, None)
 
 
 def out_message(view: View, index: int) -> str:
+    """A message that was received."""
     if view.failed:
         return pointer(view.args[index]) if view.length is None else f"{{msg_namelen={view.length}}}"
     return msghdr_text(view, view.args[index], view.result, view.length)

@@ -262,4 +262,5 @@ def ioctl_before(view: View, parts: list[str | None]) -> None:
 
 
 def ioctl_after(view: View, _index: int) -> str:
+    """ioctl's third argument, where the kernel filled it in."""
     return argument_after(view)

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 
 def octal_mode(view: View, index: int) -> str:
+    """A file's type and permission bits, of mknod."""
     return mode_text(view.args[index] & 0xFFFF)
 
 
 def fcntl_argument(view: View, index: int) -> str:
+    """What goes with the command."""
     command = view.args[1] & 0xFFFFFFFF
     value = view.args[index]
     if command in (0, 1030, 8, 1031):  # DUPFD, DUPFD_CLOEXEC, SETOWN, SETPIPE_SZ
@@ -85,6 +87,7 @@ def _flock(view: View, addr: int) -> str:
 
 
 def fcntl_note(view: View) -> str:
+    """The result's flags by name."""
     if view.result is not None and not view.failed:
         command = view.args[1]
         if command == 3:
@@ -106,6 +109,7 @@ def out_string(view: View, index: int) -> str:
 
 
 def hex_buffer(view: View, index: int) -> str:
+    """A filled buffer whose bytes are no text."""
     addr = view.args[index]
     if view.failed or view.result is None:
         return pointer(addr)
@@ -117,6 +121,7 @@ def hex_buffer(view: View, index: int) -> str:
 
 
 def fd_set(view: View, index: int) -> str:
+    """A descriptor set as it is given."""
     addr = view.args[index]
     return "NULL" if not addr else _members(view, addr) or pointer(addr)
 
@@ -153,6 +158,7 @@ def select_note(layout: Callable[[int, int], str]) -> Callable[[View], str]:
 
 
 def poll_note(view: View) -> str:
+    """The descriptors that are ready."""
     if view.failed or view.result is None:
         return ""
     if view.result == 0:

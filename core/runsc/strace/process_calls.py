@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 
 
 def wait_status(view: View, index: int) -> str:
+    """The status that wait4 stored, if it did."""
     addr = view.args[index]
     data = view.read(addr, 4) if addr and not view.failed and view.result else None
     return pointer(addr) if data is None else f"[{wait_status_text(int.from_bytes(data, 'little'))}]"
 
 
 def rusage_if_waited(view: View, index: int) -> str:
+    """The usage that wait4 stored, if it did."""
     return out_struct("rusage")(view, index) if view.result else pointer(view.args[index])
 
 
@@ -67,6 +69,7 @@ def clone_after(view: View, parts: list[str]) -> list[str]:
 
 
 def clone3_arguments(view: View, index: int) -> str:
+    """The fields of struct clone_args that the flags give a meaning."""
     addr = view.args[index]
     data = view.read(addr, min(view.args[1], 88)) if view.args[1] >= 64 else None
     if data is None:
@@ -152,12 +155,14 @@ _DUMPABLE = Enum("SUID_DUMP_???", {0: "SUID_DUMP_DISABLE", 1: "SUID_DUMP_USER", 
 
 
 def prctl_note(view: View) -> str:
+    """The result of PR_GET_DUMPABLE by name."""
     if signed32(view.args[0]) == pr.PR_GET_DUMPABLE and not view.failed:
         return f" ({_DUMPABLE(view.result or 0)})"
     return ""
 
 
 def prctl_count(view: View) -> int:
+    """How many arguments the option has."""
     option = signed32(view.args[0])
     if option in _PRCTL_NONE:
         return 1
@@ -167,6 +172,7 @@ def prctl_count(view: View) -> int:
 
 
 def prctl_argument(view: View, index: int) -> str:
+    """The option's first argument."""
     option = signed32(view.args[0])
     if option == pr.PR_SET_NAME:
         return string(view, index)
@@ -190,12 +196,14 @@ def prctl_argument(view: View, index: int) -> str:
 
 
 def prctl_rest(view: View, index: int) -> str:
+    """The option's other arguments."""
     if signed32(view.args[0]) in (pr.PR_SET_NO_NEW_PRIVS, pr.PR_GET_NO_NEW_PRIVS):
         return unsigned64(view, index)
     return f"{view.args[index]:#x}" if view.args[index] else "0"
 
 
 def arch_prctl_argument(view: View, index: int) -> str:
+    """A segment base, to set or as it was got."""
     if view.args[0] in (pr.ARCH_GET_FS, pr.ARCH_GET_GS) and not view.failed:
         data = view.read(view.args[index], 8)
         if data is not None:
@@ -215,10 +223,12 @@ def _cpu_set(view: View, addr: int, length: int) -> str:
 
 
 def in_cpus(view: View, index: int) -> str:
+    """A CPU set that is given."""
     return _cpu_set(view, view.args[index], view.args[1] & 0xFFFFFFFF)
 
 
 def out_cpus(view: View, index: int) -> str:
+    """The CPU set that came back."""
     if view.failed or view.result is None:
         return pointer(view.args[index])
     return _cpu_set(view, view.args[index], view.result)
@@ -237,16 +247,19 @@ def _groups(view: View, index: int, count: int) -> str:
 
 
 def in_groups(view: View, index: int) -> str:
+    """The groups that are given."""
     return _groups(view, index, signed32(view.args[0]))
 
 
 def out_groups(view: View, index: int) -> str:
+    """The groups that came back."""
     if view.failed or view.result is None or not view.args[0]:
         return pointer(view.args[index])
     return _groups(view, index, view.result)
 
 
 def sysinfo(view: View, index: int) -> str:
+    """struct sysinfo."""
     data = None if view.failed else view.read(view.args[index], 112)
     if data is None:
         return pointer(view.args[index])
@@ -263,6 +276,7 @@ def sysinfo(view: View, index: int) -> str:
 
 
 def in_stack(view: View, index: int) -> str:
+    """An alternate signal stack."""
     addr = view.args[index]
     data = view.read(addr, 24) if addr else None
     if data is None:
@@ -272,6 +286,7 @@ def in_stack(view: View, index: int) -> str:
 
 
 def out_stack(view: View, index: int) -> str:
+    """The alternate signal stack that was."""
     return pointer(view.args[index]) if view.failed else in_stack(view, index)
 
 

@@ -69,6 +69,7 @@ def sigset_text(mask: int) -> str:
 
 
 def signal_name(number: int) -> str:
+    """A signal by name, or its number if it has none."""
     return flags.SIGNALS.get(number) or str(number)
 
 
@@ -78,6 +79,7 @@ def timespec_text(seconds: int, nanoseconds: int) -> str:
 
 
 def timeval_text(seconds: int, microseconds: int) -> str:
+    """Seconds and microseconds."""
     return f"{{tv_sec={seconds}, tv_usec={microseconds & 0xFFFFFFFFFFFFFFFF}}}"
 
 

@@ -44,10 +44,12 @@ def octal(value: int) -> str:
 
 
 def signed32(value: int) -> int:
+    """The low 32 bits as a signed number."""
     return ((value & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
 
 
 def signed64(value: int) -> int:
+    """The low 64 bits as a signed number."""
     return ((value & 0xFFFFFFFFFFFFFFFF) ^ 0x8000000000000000) - 0x8000000000000000
 
 

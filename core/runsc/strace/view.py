@@ -33,6 +33,7 @@ class View:
 
     @property
     def failed(self) -> bool:
+        """Has it not ended, or ended with an error?"""
         return self.result is None or -4096 < self.result < 0
 
     def read_some(self, addr: int, length: int) -> bytes:
