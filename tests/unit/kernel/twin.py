@@ -182,7 +182,9 @@ class Twin:
         history = "\n".join(self.log[-12:])
         assert ours.result == native.result, f"{line}: natively {native}, ours {ours}\n{history}"
         if data:
-            assert ours.buffers == native.buffers, f"{line}: natively {native.buffers}, ours {ours.buffers}\n{history}"
+            assert ours.buffers == native.buffers, (
+                f"{line}: natively {native.buffers}, ours {ours.buffers}\n{history}"
+            )
         return ours
 
     def open(self, *args: Any, name: str = "openat") -> Fd | int:
