@@ -41,35 +41,54 @@ LOWER: list[tuple[Any, ...]] = [
 ]
 
 
-class Layers:
-    """A lower directory in memory of the host's; overlays over it, the host's and ours."""
+#: What another lower directory above it holds: a whiteout, an opaque directory, and others that merge.
+MIDDLE: list[tuple[Any, ...]] = [
+    ("mknodat", HERE, b"c", 0o20000, 0),
+    ("mkdirat", HERE, b"a", 0o700),
+    ("mkdirat", HERE, b"a/c", 0o755),
+    ("mkdirat", HERE, b"a/c/a", 0o711),
+    ("mkdirat", HERE, b"a/b", 0o755),
+    ("lsetxattr", b"a/b", b"trusted.overlay.opaque", b"y", 1, 0),
+    ("mkdirat", HERE, b"a/b/b", 0o755),
+    ("mknodat", HERE, b"b", 0o100644, 0),
+]
 
-    def __init__(self) -> None:
+
+class Layers:
+    """Lower directories in memory of the host's; overlays over them, the host's and ours."""
+
+    def __init__(self, middle: bool = False) -> None:
         self.base = detached_mount("tmpfs", size="64m")
-        for name in (b"lower", b"upper", b"work"):
+        for name in (b"upper", b"work"):
             os.mkdir(name, dir_fd=self.base)
         self.place = f"/proc/self/fd/{self.base}"
-        self.lower = os.open(b"lower", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.base)
-        builder = Native(self.lower)
-        for step in LOWER:
-            assert run(builder, step) in (0, 6, 700, 5000, None), step
+        self.lowers = ["middle", "lower"] if middle else ["lower"]
+        for lower, steps in (("lower", LOWER), ("middle", MIDDLE))[: len(self.lowers)]:
+            os.mkdir(lower, dir_fd=self.base)
+            builder = Native(os.open(lower, os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.base))
+            for step in steps:
+                assert run_in(builder, step) in (0, 6, 700, 5000, None), step
+            os.close(builder.dirfd)
         self.files = DirectFiles()
 
     def native(self) -> int:
         """A new overlayfs of the host."""
+        lowers = ":".join(f"{self.place}/{name}" for name in self.lowers)
         return detached_mount(
-            "overlay", lowerdir=f"{self.place}/lower", upperdir=f"{self.place}/upper",
+            "overlay", lowerdir=lowers, upperdir=f"{self.place}/upper",
             workdir=f"{self.place}/work", redirect_dir="on", index="off", metacopy="off", xino="off",
         )  # fmt: skip
 
     def ours(self) -> Overlay:
-        lower = self.files.mount(f"{self.place}/lower".encode(), True)
-        upper = Tmpfs(size=64 << 20, mode=os.fstat(self.lower).st_mode & 0o7777)
-        return Overlay(upper.root(), [lower.root()])
+        return self.over(Tmpfs(size=64 << 20, mode=0o755))
+
+    def over(self, upper: Tmpfs) -> Overlay:
+        """Our overlay with ``upper``, the lower directories opened anew."""
+        places = [f"{self.place}/{name}".encode() for name in self.lowers]
+        return Overlay(upper.root(), [self.files.mount(place, True).root() for place in places])
 
     def close(self) -> None:
         self.files.close()
-        os.close(self.lower)
         os.close(self.base)
 
 
@@ -78,11 +97,11 @@ def make_layers() -> Iterator[Any]:
     """Makes ``Layers``, and closes them after the test."""
     made: list[Layers] = []
 
-    def make() -> Layers:
+    def make(middle: bool = False) -> Layers:
         while made:
             made.pop().close()
         try:
-            layers = Layers()
+            layers = Layers(middle)
             made.append(layers)
             os.close(layers.native())
         except OSError as error:
@@ -123,18 +142,20 @@ def comparable(result: Any) -> Any:
 
 @pytest.mark.root
 @settings(
-    max_examples=int(os.environ.get("FS_EXAMPLES", "150")),
+    max_examples=int(os.environ.get("FS_EXAMPLES", "40")),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+@pytest.mark.parametrize("middle", [False, True], ids=["one lower", "two lowers"])
 @given(
     steps=st.lists(st.one_of(name_steps, name_steps, attribute_steps, file_steps, look_steps), max_size=30)
 )
-def test_the_same_as_the_hosts(make_layers: Any, steps: list[tuple[Any, ...]]) -> None:
+def test_the_same_as_the_hosts(make_layers: Any, middle: bool, steps: list[tuple[Any, ...]]) -> None:
     old = os.umask(0)
-    layers = make_layers()
+    layers = make_layers(middle)
     mounted = layers.native()
-    native, ours = Native(mounted), Ours(layers.ours())
+    upper = Tmpfs(size=64 << 20, mode=0o755)
+    native, ours = Native(mounted), Ours(layers.over(upper))
     try:
         assert without(tree(ours), "blocks") == without(tree(native), "blocks")
         for step in steps:
@@ -144,7 +165,12 @@ def test_the_same_as_the_hosts(make_layers: Any, steps: list[tuple[Any, ...]]) -
             assert comparable(run(ours, step)) == comparable(wanted), step
             if step[0] == "open":
                 copy_up_at_open(ours, step[1])
-        assert without(tree(ours), "blocks") == without(tree(native), "blocks")
+        left = without(tree(ours), "blocks")
+        assert left == without(tree(native), "blocks")
+        # All of it is in the upper directory: mounted anew, it shows the same.
+        ours.close()
+        ours = Ours(layers.over(upper))
+        assert without(tree(ours), "blocks") == left
     finally:
         native.close()
         ours.close()

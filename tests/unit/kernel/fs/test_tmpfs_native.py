@@ -49,7 +49,7 @@ def compare(native: Native, ours: Ours, steps: list[tuple[Any, ...]]) -> None:
 
 @pytest.mark.root
 @settings(
-    max_examples=int(os.environ.get("FS_EXAMPLES", "150")),
+    max_examples=int(os.environ.get("FS_EXAMPLES", "40")),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -68,7 +68,7 @@ def test_the_same_as_the_hosts(host_tmpfs: Any, steps: list[tuple[Any, ...]]) ->
 
 @pytest.mark.root
 @settings(
-    max_examples=int(os.environ.get("FS_EXAMPLES", "60")),
+    max_examples=int(os.environ.get("FS_EXAMPLES", "40")),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
