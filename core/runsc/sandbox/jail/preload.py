@@ -8,6 +8,7 @@ import os
 import sys
 import time
 import warnings
+from importlib.machinery import BuiltinImporter
 from traceback import format_exception
 
 TYPE_CHECKING = False
@@ -81,11 +82,11 @@ def leave_files_alone(report: Callable[[str], None]) -> None:
 
     sys.unraisablehook = unraisable
     warnings.showwarning = show_warning
-    sys.meta_path[:] = [ImportGuard(report)]
+    sys.meta_path[:] = [BuiltinImporter, ImportGuard(report)]
 
 
 class ImportGuard:
-    """The only finder there is after the jail is closed: it finds nothing, and says so."""
+    """The finder of all modules but the interpreter's own: it finds nothing, and says so."""
 
     __slots__ = ("report",)
 
