@@ -92,8 +92,12 @@ def test_same_output(sandbox: Sandbox, compiled: Compile, name: str) -> None:
 
 
 @pytest.mark.root
-def test_identity(sandbox: Sandbox, compiled: Compile) -> None:
-    program = compiled("identity")
+@pytest.mark.parametrize("name", ["identity", "execcreds"])
+def test_identity(sandbox: Sandbox, compiled: Compile, name: str) -> None:
+    program = compiled(name)
+    # Other users run it too.
+    for directory in (Path(program).parent, *Path(program).parent.parents[:2]):
+        directory.chmod(0o755)
     expected = sandbox.native([program])
     got = sandbox.run([program])
     assert lines_that_differ(expected, got) == ""
@@ -115,6 +119,20 @@ def test_bad_addresses(sandbox: Sandbox, compiled: Compile, tmp_path: Path) -> N
         if line != other and not other.endswith(": ENOSYS") and (call, index) not in KNOWN:
             different[line] = other.rsplit(": ")[-1]
     assert different == {}
+
+
+SET_ID = """
+cp /usr/bin/id {0}/id && chown 7:8 {0}/id && chmod 6755 {0}/id || exit 9
+{0}/id; setpriv --reuid 65534 --regid 65534 --clear-groups {0}/id; setpriv --nnp {0}/id
+chmod 2655 {0}/id; {0}/id; chmod 755 {0}/id; {0}/id
+"""
+
+
+@pytest.mark.root
+def test_set_id_programs(sandbox: Sandbox, tmp_path: Path) -> None:
+    for directory in (tmp_path, *tmp_path.parents[:2]):
+        directory.chmod(0o755)
+    sandbox.shell(SET_ID.format(tmp_path))
 
 
 @pytest.mark.skipif(not os.path.exists("/bin/true"), reason="no /bin/true")

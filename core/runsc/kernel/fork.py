@@ -5,6 +5,7 @@ from __future__ import annotations
 from errno import EAGAIN, EINVAL, EPERM
 
 from runsc.abi.registers import FS_BASE, ORIG_RAX, RAX, RSP
+from runsc.abi.sched import SCHED_RESET_ON_FORK
 from runsc.abi.signal import SIGCHLD
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.siginfo import SignalQueue
@@ -120,6 +121,10 @@ def clone(task: Task, args: CloneArgs) -> int | Coroutine[Any, Any, int]:
     child.blocked = task.blocked
     child.pending = SignalQueue()
     child.nice, child.policy, child.sched_priority = task.nice, task.policy, task.sched_priority
+    if task.policy & SCHED_RESET_ON_FORK:
+        child.policy = child.sched_priority = 0
+        child.nice = max(0, task.nice)
+    child.personality = task.personality
     child.cpu_mask, child.io_priority = task.cpu_mask, task.io_priority
     child.timer_slack = task.timer_slack
     child.oom_score_adj = task.oom_score_adj

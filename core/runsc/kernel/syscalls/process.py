@@ -7,6 +7,8 @@ from struct import Struct
 
 from runsc.abi.fcntl import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, O_NOFOLLOW, O_RDONLY
 from runsc.abi.signal import CLD_CONTINUED, CLD_STOPPED, SIGCHLD, SIGCONT, SIGINFO_SIZE, SIGSEGV
+from runsc.kernel.cred_change import commit
+from runsc.kernel.cred_exec import exec_credentials
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.exit import child_status, exit_group, exit_task, reap
 from runsc.kernel.fork import (
@@ -44,6 +46,7 @@ from runsc.kernel.syscalls.decl import (
     syscall,
 )
 from runsc.kernel.thread_group import ProcessGroup, Session
+from runsc.kernel.vfs.dentry import MS_NOSUID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -303,10 +306,9 @@ def exec_program(task: Task, file: File, name: bytes, argv: list[bytes], env: li
             task.vfork_done.wake()
             task.vfork_done = None
         _reset_for_exec(task)
+        secure = _change_credentials(task, program.file)
         try:
-            cred = task.cred
-            secure = cred.uid != cred.euid or cred.gid != cred.egid
-            regs = start(task, task.mm, program, cred, secure)
+            regs = start(task, task.mm, program, task.cred, secure)
             task.thread.set_fpu(kernel.initial_fpu)
             task.thread.set_regs(regs)
         except (LinuxError, OSError) as error:
@@ -348,27 +350,22 @@ def _reset_for_exec(task: Task) -> None:
     task.pdeath_signal = 0
     task.group.exec_generation += 1
     task.group.exit_signal = SIGCHLD
-    task.group.dumpable = 1
     if task.group.posix_timers:
         for timer in list(task.group.posix_timers.values()):
             timer.delete()
         task.group.posix_timers = None
-    cred = task.cred
-    if cred.suid != cred.euid or cred.sgid != cred.egid or cred.effective != _exec_caps(task):
-        new = cred.copy()
-        new.suid = new.fsuid = cred.euid
-        new.sgid = new.fsgid = cred.egid
-        new.permitted = new.effective = _exec_caps(task)
-        task.cred = new
 
 
-def _exec_caps(task: Task) -> int:
-    """P'(permitted) of a file without capabilities: root gets its bounding set, others their ambient set
-    (capabilities(7))."""
-    cred = task.cred
-    if (cred.euid == 0 or cred.uid == 0) and not cred.securebits & 1:
-        return cred.inheritable | cred.bounding
-    return cred.ambient
+def _change_credentials(task: Task, file: File) -> bool:
+    """Give the task the credentials that the program brings; whether AT_SECURE is to be set."""
+    old = task.cred
+    inode = file.inode
+    nosuid = file.path is not None and bool(file.path.mount.flags & MS_NOSUID)
+    others = task.fs.users > 1
+    new, secure = exec_credentials(old, inode.mode, inode.uid, inode.gid, nosuid, others)
+    task.group.dumpable = int(old.euid == old.uid and old.egid == old.gid)
+    commit(task, new)
+    return secure
 
 
 # -- exit -------------------------------------------------------------------------------------
