@@ -232,7 +232,9 @@ class ShmemData:
             if not self.to_memfd(True):
                 raise LinuxError(ENFILE)
         if self.fd >= 0:
-            os.ftruncate(self.fd, size)
+            if size <= self.size or size > os.fstat(self.fd).st_size:
+                # Growing into what is allocated ahead (FALLOC_FL_KEEP_SIZE) gives nothing of it back.
+                os.ftruncate(self.fd, size)
             self.size = size
             if size < self.dense:
                 self.dense = (size + 4095) & ~4095
