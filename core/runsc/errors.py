@@ -22,6 +22,26 @@ class RunscError(Exception):
         return " ".join(text.split("\n"))
 
 
+def trace(error: BaseException) -> str:
+    """Where an exception came from, a line for each frame, the innermost last, and what it says.
+
+    Not the standard library's traceback: that imports its way to re and tokenize (10 ms of a start), and
+    opens source files, which a closed sandbox can't.
+    """
+    lines = []
+    cause = error.__cause__ or error.__context__
+    if cause is not None and not error.__suppress_context__:
+        lines.append(trace(cause))
+        lines.append("which led to:")
+    step = error.__traceback__
+    while step is not None:
+        code = step.tb_frame.f_code
+        lines.append(f"  {code.co_filename}:{step.tb_lineno} in {code.co_qualname}")
+        step = step.tb_next
+    lines.append(f"{type(error).__name__}: {error}")
+    return "\n".join(lines)
+
+
 class UsageError(RunscError):
     """The command line can't be understood."""
 

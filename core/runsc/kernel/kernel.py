@@ -12,6 +12,7 @@ from collections import deque
 from time import monotonic_ns, perf_counter_ns
 
 from runsc.abi.signal import BUS_ADRERR, SI_KERNEL, SIGBUS, SIGKILL, SIGSEGV
+from runsc.errors import trace
 from runsc.kernel.entry import return_to_user
 from runsc.kernel.errors import Interrupted, LinuxError
 from runsc.kernel.exit import exit_group
@@ -253,9 +254,7 @@ class Kernel:
             self.log.warning(f"{task!r}: its memory is gone; the process is killed")
             exit_group(task, SIGKILL)
             return GONE
-        from traceback import format_exc  # a bug of ours is rare, and the module takes 4 ms to import
-
-        self.log.error(f"system call {task.syscall_nr} of {task!r} failed inside the kernel:\n{format_exc()}")
+        self.log.error(f"system call {task.syscall_nr} of {task!r} failed inside the kernel:\n{trace(error)}")
         return -_EIO
 
     @staticmethod
