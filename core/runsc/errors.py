@@ -29,8 +29,8 @@ def trace(error: BaseException) -> str:
     opens source files, which a closed sandbox can't.
     """
     lines = []
-    cause = error.__cause__ or error.__context__
-    if cause is not None and not error.__suppress_context__:
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None:
         lines.append(trace(cause))
         lines.append("which led to:")
     step = error.__traceback__
