@@ -9,7 +9,7 @@ import tempfile
 from cffi import FFI
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SOURCES = ("inject.c", "memory.c", "signals.c", "stop.c", "template.c", "thread.c", "wait.c")
+SOURCES = ("filter.c", "inject.c", "memory.c", "signals.c", "stop.c", "template.c", "thread.c", "wait.c")
 
 
 

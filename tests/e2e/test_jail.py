@@ -143,7 +143,7 @@ def children(pid: int) -> list[int]:
 
 @pytest.mark.usefixtures("no_process_left")
 def test_what_the_processes_hold(runsc: str, platform: str) -> None:
-    """The kernel's own word on it: seccomp, no_new_privs, capabilities; and nothing at all for stubs."""
+    """The kernel's own word on it: seccomp, no_new_privs, capabilities; stubs hold nothing."""
     words = [runsc, f"--platform={platform}", "do", "--", "/bin/sh", "-c", "echo ready; exec sleep 60"]
     with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -164,6 +164,7 @@ def test_what_the_processes_hold(runsc: str, platform: str) -> None:
     assert stubs
     for stub in stubs:
         assert stub["NoNewPrivs"] == "1"
+        assert stub["Seccomp"] == "2"
         assert int(stub["CapPrm"], 16) == int(stub["CapEff"], 16) == int(stub["CapInh"], 16) == 0
 
 

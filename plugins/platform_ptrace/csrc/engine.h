@@ -19,6 +19,11 @@ enum { PE_NONE = 0, PE_SYSCALL = 1, PE_FAULT = 2, PE_INTERRUPTED = 3, PE_DEAD = 
 /* Result of calls that found the host process gone (outside the range of -errno). */
 #define PE_GONE (-1000000)
 
+/* How a stub makes a thread and a process; the filter knows no other way. */
+#define PE_CLONE_THREAD                                                                            \
+    (CLONE_FILES | CLONE_PTRACE | CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM)
+#define PE_CLONE_PROCESS (CLONE_FILES | CLONE_PTRACE | CLONE_PARENT | SIGCHLD)
+
 /* Offsets in the stub's code page. */
 #define PE_STUB_SYSCALL 0x00
 #define PE_STUB_CMPXCHG 0x10
@@ -125,6 +130,7 @@ int64_t pe_now(void);
 int pe_wait_stop(struct pe_engine *e, struct pe_thread *t, int *status);
 
 /* inject.c */
+int64_t pe_filter_stub(struct pe_engine *e, struct pe_thread *t);
 int64_t pe_inject(struct pe_engine *e, struct pe_thread *t, long nr, uint64_t a0, uint64_t a1,
                   uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);
 void pe_inject_exit(struct pe_engine *e, struct pe_thread *t);

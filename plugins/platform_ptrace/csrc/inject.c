@@ -209,7 +209,7 @@ int64_t pe_space_poke(struct pe_engine *e, struct pe_space *s, uint64_t addr, co
 /* ---- new threads and processes ---- */
 
 struct pe_thread *pe_clone(struct pe_engine *e, struct pe_thread *parent, int as_thread, int *err) {
-    unsigned long flags = CLONE_FILES | CLONE_PTRACE;
+    unsigned long flags = as_thread ? PE_CLONE_THREAD : PE_CLONE_PROCESS;
     struct pe_space *space = parent->space;
     struct pe_thread *t;
     int64_t pid;
@@ -219,8 +219,6 @@ struct pe_thread *pe_clone(struct pe_engine *e, struct pe_thread *parent, int as
         *err = PE_GONE;
         return NULL;
     }
-    flags |= as_thread ? CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM
-                       : CLONE_PARENT | SIGCHLD;
     e->early_pid = 0;
     pid = pe_inject(e, parent, SYS_clone, flags, 0, 0, 0, 0, 0);
     if (pid < 0) {

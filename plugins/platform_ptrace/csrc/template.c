@@ -219,6 +219,11 @@ struct pe_thread *pe_template(struct pe_engine *e, int *err) {
             *err = -ENOMEM;
         else if (drop_rseq(e, t) < 0)
             *err = -EIO;
+        else {
+            int64_t result = pe_filter_stub(e, t);
+            if (result < 0)
+                *err = result == PE_GONE ? -EIO : (int)result;
+        }
     }
     if (*err != 0 && pid > 0) {
         kill(pid, SIGKILL);

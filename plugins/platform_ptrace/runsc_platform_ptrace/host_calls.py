@@ -1,7 +1,7 @@
 """The host system calls of the platform, for the jail's allow-list.
 
 What is injected into stubs isn't here: every stub descends from the template, which is made before the
-jail is closed, and has no filter. Its calls are made by the platform alone, and a guest makes none.
+jail is closed and has a filter of its own (``csrc/filter.c``).
 """
 
 from __future__ import annotations
