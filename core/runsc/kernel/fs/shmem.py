@@ -142,8 +142,15 @@ class ShmemData:
     def _write_small(self, data: bytes, offset: int) -> int:
         """Write into the bytearray where it has holes, grows beyond a gap, grows large or no room is left."""
         end = offset + len(data)
-        if end > SMALL and (end > self.size or self.holes is not None) and self.to_memfd(offset > self.size):
-            return self.write(data, offset)
+        if end > SMALL and (end > self.size or self.holes is not None):
+            try:
+                self.to_memfd()
+            except (LinuxError, OSError):
+                # Out of descriptors: data goes on in the bytearray, as long as that needs no gap.
+                if offset > self.size:
+                    raise
+            else:
+                return self.write(data, offset)
         first, last = offset >> 12, (end - 1) >> 12
         allocated = (self.size + 4095) >> 12
         holes = self.holes
@@ -229,8 +236,7 @@ class ShmemData:
         if size > MAX_OFFSET:
             raise LinuxError(EFBIG)
         if self.fd < 0 and size > max(SMALL, self.size):
-            if not self.to_memfd(True):
-                raise LinuxError(ENFILE)
+            self.to_memfd()
         if self.fd >= 0:
             if size <= self.size or size > os.fstat(self.fd).st_size:
                 # Growing into what is allocated ahead (FALLOC_FL_KEEP_SIZE) gives nothing of it back.
@@ -276,8 +282,7 @@ class ShmemData:
 
     def allocate(self, offset: int, length: int, keep_size: bool) -> None:
         """fallocate(2) modes 0 and FALLOC_FL_KEEP_SIZE; all or nothing."""
-        if not self.to_memfd(True):
-            raise LinuxError(ENFILE)
+        self.to_memfd()
         fs = self.fs
         end = offset + length
         # Linux compares the whole range with the limit first (shmem_fallocate).
@@ -335,19 +340,12 @@ class ShmemData:
 
     # -- forms --------------------------------------------------------------------------------
 
-    def to_memfd(self, must: bool) -> bool:
-        """Keep the data in a memfd from now on. False if there is none to be had; ``must``: that is an
-        error the caller reports, so a small file may be turned away even if it could stay as it is."""
+    def to_memfd(self) -> None:
+        """Keep the data in a memfd from now on. Raises ENFILE, ENOMEM if there is none to be had."""
         if self.fd >= 0:
             self.fs.memfds.files.move_to_end(self.fd)
-            return True
-        try:
-            fd = self.fs.memfds.open(self)
-        except (LinuxError, OSError):
-            # Out of descriptors. Data goes on in the bytearray as long as that needs no large hole.
-            if must:
-                raise
-            return False
+            return
+        fd = self.fs.memfds.open(self)
         os.ftruncate(fd, self.size)
         view = memoryview(self.data)
         holes = self.holes or ()
@@ -364,7 +362,6 @@ class ShmemData:
         self.holes = None
         self.fd = fd
         self.recount()
-        return True
 
     def to_bytes(self) -> None:
         """Back into a bytearray, so that the memfd can go; only while nobody has the file open."""
@@ -385,6 +382,6 @@ class ShmemData:
 
     def host_fd(self) -> int:
         """The memfd, for mapping; raises ENFILE, ENOMEM."""
-        self.to_memfd(True)
+        self.to_memfd()
         self.mapped = True
         return self.fd
