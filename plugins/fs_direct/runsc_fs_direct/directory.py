@@ -240,6 +240,8 @@ class DirectDirectoryFile(DirectoryFile):
 
     def fsync(self, datasync: bool) -> None:
         assert isinstance(self.inode, DirectDirectory)
+        if self.inode.fs.read_only:
+            return
         fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | OPEN_SAFELY, dir_fd=self.inode.handle())
         try:
             os.fsync(fd)

@@ -395,16 +395,14 @@ class DirectFile(DirectInode):
             return self.open_host(os.O_WRONLY)
 
     def close_data(self, writable: bool) -> None:
-        if self.is_root:
-            return
         if writable:
             self.writers -= 1
-            if not self.writers and self.rw_fd >= 0:
+            if not self.writers and self.rw_fd >= 0 and not self.is_root:
                 os.close(self.rw_fd)
                 self.rw_fd = -1
         else:
             self.readers -= 1
-            if not self.readers:
+            if not self.readers and not self.is_root:
                 self.fs.touch(self)
 
     def close_idle(self) -> None:
@@ -437,8 +435,7 @@ class DirectFile(DirectInode):
 
     def unpin_root(self) -> None:
         self.is_root = False
-        if self.fs.root_inode is self:
-            self.close_idle()
+        self.close_idle()
 
     def host_fd(self, writable: bool) -> int:
         if writable:
@@ -506,6 +503,8 @@ class DirectFile(DirectInode):
         self.reload()
 
     def sync_data(self, datasync: bool) -> None:
+        if self.fs.read_only:
+            return  # nothing can be dirty through here
         fd = self.rw_fd if self.rw_fd >= 0 else self.ro_fd
         if datasync:
             os.fdatasync(fd)

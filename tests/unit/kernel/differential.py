@@ -126,6 +126,7 @@ class Ours:
 
     def close(self) -> None:
         self.task.files.close_all(self.task)
+        self.task.kernel.poller.close()
         self.slots.clear()
 
 
