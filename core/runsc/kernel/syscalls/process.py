@@ -492,6 +492,11 @@ class Store:
             task.mm.copy_out(self.info, info.pack()[:SIGINFO_SIZE])
         return child.tgid
 
+    def put_nothing(self, task: Task) -> None:
+        """waitid(2) without a child to tell of: the fields it would have set are 0."""
+        if self.info:
+            task.mm.copy_out(self.info, _SIGINFO_CHILD.pack(0, 0, 0, 0, 0, 0))
+
 
 _RUSAGE = Struct("<18q")
 
@@ -533,7 +538,11 @@ def wait4(task: Task, pid: Pid, status: OutInt, options: WaitOptions, rusage: Ou
 
 
 async def _waitid_later(task: Task, selection: Selection, store: Store) -> int:
-    await _wait_later(task, selection, store)
+    try:
+        await _wait_later(task, selection, store)
+    except LinuxError:
+        store.put_nothing(task)
+        raise
     return 0
 
 
@@ -541,7 +550,25 @@ async def _waitid_later(task: Task, selection: Selection, store: Store) -> int:
 def waitid(
     task: Task, kind: IdType, ident: Pid, info: OutSiginfo, options: WaitOptions, rusage: OutRusage
 ) -> Result:
-    options &= 0xFFFFFFFF
+    store = Store(info=info, rusage=rusage)
+    try:
+        selection = _waitid_selection(task, kind, ident, options & 0xFFFFFFFF)
+        waited = look(task, selection)
+    except LinuxError:
+        # Whatever the outcome, the caller's siginfo_t is written.
+        store.put_nothing(task)
+        raise
+    if waited is not None:
+        store.put(task, waited)
+        return 0
+    if options & WNOHANG:
+        store.put_nothing(task)
+        return 0
+    return _waitid_later(task, selection, store)
+
+
+def _waitid_selection(task: Task, kind: int, ident: int, options: int) -> Selection:
+    """What waitid(2) is to look at; raises EINVAL."""
     if options & ~(WNOHANG | WNOWAIT | WEXITED | WUNTRACED | WCONTINUED | WNOTHREAD | WCLONE | WALL):
         raise LinuxError(EINVAL)
     if not options & (WEXITED | WUNTRACED | WCONTINUED):
@@ -555,14 +582,4 @@ def waitid(
         ident = ident or task.group.process_group.pgid
     elif kind != P_ALL:
         raise LinuxError(EINVAL)
-    selection = Selection(kind, ident, options)
-    store = Store(info=info, rusage=rusage)
-    waited = look(task, selection)
-    if waited is not None:
-        store.put(task, waited)
-        return 0
-    if options & WNOHANG:
-        if info:
-            task.mm.copy_out(info, _SIGINFO_CHILD.pack(0, 0, 0, 0, 0, 0))
-        return 0
-    return _waitid_later(task, selection, store)
+    return Selection(kind, ident, options)

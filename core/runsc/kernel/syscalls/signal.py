@@ -152,10 +152,12 @@ def sigaltstack(task: Task, new: Ptr, old: Ptr) -> int:
             raise LinuxError(EPERM)
         if mode not in (SS_DISABLE, SS_ONSTACK, 0):
             raise LinuxError(EINVAL)
+        # What is asked for is so already: granted, however small it is (do_sigaltstack).
+        changed = (task.alt_stack, task.alt_size, task.alt_flags & ~SS_DISABLE) != (stack, size, bits)
         if mode == SS_DISABLE:
             task.alt_stack = task.alt_size = 0
             task.alt_flags = SS_DISABLE | bits & SS_AUTODISARM
-        else:
+        elif changed:
             if size < MINSIGSTKSZ:
                 raise LinuxError(ENOMEM)
             task.alt_stack, task.alt_size = stack, size
