@@ -224,13 +224,17 @@ def key_of(task: Task, addr: int, private: bool, write: bool = False) -> Key:
     mm = task.mm
     if addr & 3:
         raise LinuxError(EINVAL)
+    if private:
+        if addr >> 63:
+            raise LinuxError(EFAULT)  # access_ok, which looks no closer at single words
+        return mm, addr
     if addr >= mm.space.task_size:
         raise LinuxError(EFAULT)
-    if private:
-        return mm, addr
     vma = mm.vmas.find(addr)
     if vma is None or not vma.prot & (PROT_WRITE if write else PROT_READ | PROT_WRITE):
         raise LinuxError(EFAULT)
+    if vma.file is None and not vma.prot & PROT_WRITE:
+        raise LinuxError(EFAULT)  # memory of one's own that never changes makes no futex
     if vma.shared and vma.file is not None:
         return vma.file.inode, vma.offset + addr - vma.start
     return mm, addr

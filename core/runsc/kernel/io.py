@@ -182,10 +182,11 @@ def pread_vector(task: Task, file: File, entries: Vector, total: int, offset: in
 class Source:
     """What a write has still to fetch from the guest, a piece at a time."""
 
-    __slots__ = ("entries", "left", "task")
+    __slots__ = ("entries", "file", "left", "task")
 
-    def __init__(self, task: Task, entries: Vector, total: int) -> None:
+    def __init__(self, task: Task, file: File, entries: Vector, total: int) -> None:
         self.task = task
+        self.file = file
         self.entries = entries
         self.left = total
 
@@ -197,8 +198,11 @@ class Source:
             return b""
         head, self.entries = split(self.entries, count)
         data = self.task.mm.gather(head)
-        self.left = self.left - count if len(data) == count else 0
-        return data
+        if len(data) == count:
+            self.left -= count
+            return data
+        self.left = 0
+        return self.file.partial_input(data, count)
 
 
 def written(task: Task, file: File, count: int) -> int:
@@ -210,7 +214,7 @@ def written(task: Task, file: File, count: int) -> int:
 
 def write_vector(task: Task, file: File, entries: Vector, total: int, nowait: bool = False) -> Result:
     """write(2) at the file's offset from a vector of ``total`` bytes. ``nowait``: RWF_NOWAIT."""
-    source = Source(task, entries, total)
+    source = Source(task, file, entries, total)
     done = 0
     data = b""
     while True:
@@ -308,7 +312,7 @@ async def write_waiting(task: Task, file: File, data: bytes, source: Source | No
 
 def pwrite_vector(task: Task, file: File, entries: Vector, total: int, offset: int) -> int:
     """pwrite(2) from a vector."""
-    source = Source(task, entries, total)
+    source = Source(task, file, entries, total)
     done = 0
     while True:
         try:

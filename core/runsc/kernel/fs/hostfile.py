@@ -367,6 +367,10 @@ class HostDeviceFile(HostFile):
         self.pos = os.lseek(self.handle.fd, offset, whence)
         return self.pos
 
+    def partial_input(self, data: bytes, wanted: int) -> bytes:
+        """What there is, as far as it goes."""
+        return data or super().partial_input(data, wanted)
+
     def poll(self, task: Task | None = None) -> int:
         return ALWAYS_READY
 
@@ -391,6 +395,10 @@ class HostRegularFile(HostFile):
         if self.shared_offset:
             return self.handle.read(count)
         return super(HostFile, self).read(task, count)
+
+    def partial_input(self, data: bytes, wanted: int) -> bytes:
+        """What there is, as far as it goes."""
+        return data or super().partial_input(data, wanted)
 
     def write(self, task: Task, data: bytes) -> int:
         if self.shared_offset:

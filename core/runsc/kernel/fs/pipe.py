@@ -255,6 +255,10 @@ class PipeFile(File):
             raise LinuxError(EBADF)
         return self.pipe.write(data, bool(self.flags & O_DIRECT))
 
+    def partial_input(self, data: bytes, wanted: int) -> bytes:
+        """A pipe fills page after page, and a page that can't be filled ends the write (pipe_write)."""
+        return data[: len(data) & ~4095] or super().partial_input(data, wanted)
+
     def pread(self, task: Task, count: int, offset: int) -> bytes:
         raise LinuxError(ESPIPE)
 

@@ -98,6 +98,10 @@ class RegularFile(File):
     seekable = True
     is_regular = True
 
+    def partial_input(self, data: bytes, wanted: int) -> bytes:
+        """A regular file takes what there is (generic_perform_write)."""
+        return data or super().partial_input(data, wanted)
+
     def __init__(self, inode: DataInode, flags: int, path: Path | None = None) -> None:
         inode.open_data(flags & O_ACCMODE != O_RDONLY)
         super().__init__(inode, flags, path)

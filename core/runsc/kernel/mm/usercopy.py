@@ -135,8 +135,6 @@ class UserCopy:
             if data:
                 parts.append(data)
             if len(data) < length:
-                if not parts:
-                    raise LinuxError(EFAULT)
                 break
         return b"".join(parts)
 

@@ -24,6 +24,7 @@ from runsc.kernel.clock import copy_in_timespec
 from runsc.kernel.errors import Interrupted, LinuxError
 from runsc.kernel.fs.anon import anon_inodes
 from runsc.kernel.fs.epoll import EPOLL_EVENT, Epoll
+from runsc.kernel.io import USER_END
 from runsc.kernel.sigmask import copy_in_sigset, with_mask
 from runsc.kernel.syscalls.decl import (
     EpollOp,
@@ -125,9 +126,11 @@ def _report(task: Task, epoll: Epoll, addr: int, limit: int) -> int:
     return len(found)
 
 
-def _epoll_of(task: Task, epfd: int, limit: int) -> Epoll:
+def _epoll_of(task: Task, epfd: int, addr: int, limit: int) -> Epoll:
     if limit <= 0 or limit > _MAX_EVENTS:
         raise LinuxError(EINVAL)
+    if addr + limit * 12 > USER_END:
+        raise LinuxError(EFAULT)
     file = task.files.files.get(epfd)
     if type(file) is not Epoll:
         raise LinuxError(EBADF if file is None or file.flags & O_PATH else EINVAL)
@@ -174,7 +177,7 @@ async def _not_restarted(call: Coroutine[Any, Any, int]) -> int:
 def _wait_masked(
     task: Task, epfd: int, addr: int, limit: int, deadline: int | None, now: bool, mask: int | None
 ) -> Result:
-    epoll = _epoll_of(task, epfd, limit)
+    epoll = _epoll_of(task, epfd, addr, limit)
     result = with_mask(task, mask, _do_wait, task, epoll, addr, limit, deadline, now)
     return result if isinstance(result, int) else _not_restarted(result)
 
@@ -182,7 +185,7 @@ def _wait_masked(
 @syscall(232)
 def epoll_wait(task: Task, epfd: Fd, events: OutEpollEvents, maxevents: Int, timeout: Int) -> Result:
     """epoll_wait(2)."""
-    epoll = _epoll_of(task, epfd, maxevents)
+    epoll = _epoll_of(task, epfd, events, maxevents)
     ready = epoll.ready
     if ready:
         item = ready[0]

@@ -7,8 +7,8 @@ from errno import EINVAL, ENOENT
 from runsc.abi.fcntl import AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_FOLLOW
 from runsc.kernel.credentials import CAP_DAC_READ_SEARCH
 from runsc.kernel.errors import LinuxError
-from runsc.kernel.syscalls.decl import AtFlags, Dev, DirFd, Mode, PathStr, RenameFlags, syscall
-from runsc.kernel.vfs.namei import lookup
+from runsc.kernel.syscalls.decl import AtFlags, Dev, DirFd, Mode, PathPtr, PathStr, RenameFlags, syscall
+from runsc.kernel.vfs.namei import lookup, lookup_parent
 from runsc.kernel.vfs.operations import make_node, make_symlink
 from runsc.kernel.vfs.remove import make_link, remove_directory, remove_file
 from runsc.kernel.vfs.remove import rename as do_rename
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 
 
 @syscall(86)
-def link(task: Task, old: PathStr, new: PathStr) -> Result:
+def link(task: Task, old: PathStr, new: PathPtr) -> Result:
     """link(2)."""
-    make_link(task, lookup(task, AT_FDCWD, old, False), AT_FDCWD, new)
+    target = lookup(task, AT_FDCWD, old, False)
+    make_link(task, target, AT_FDCWD, task.mm.copy_in_path(new))
     return 0
 
 
 @syscall(265)
 def linkat(
-    task: Task, old_dirfd: DirFd, old: PathStr, new_dirfd: DirFd, new: PathStr, flags: AtFlags
+    task: Task, old_dirfd: DirFd, old: PathStr, new_dirfd: DirFd, new: PathPtr, flags: AtFlags
 ) -> Result:
     """linkat(2)."""
     if flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH):
@@ -36,7 +37,8 @@ def linkat(
     empty_ok = bool(flags & AT_EMPTY_PATH)
     if empty_ok and not old and not task.cred.capable(CAP_DAC_READ_SEARCH):
         raise LinuxError(ENOENT)
-    make_link(task, lookup(task, old_dirfd, old, bool(flags & AT_SYMLINK_FOLLOW), empty_ok), new_dirfd, new)
+    target = lookup(task, old_dirfd, old, bool(flags & AT_SYMLINK_FOLLOW), empty_ok)
+    make_link(task, target, new_dirfd, task.mm.copy_in_path(new))
     return 0
 
 
@@ -73,26 +75,35 @@ def unlinkat(task: Task, dirfd: DirFd, path: PathStr, flags: AtFlags) -> Result:
     return 0
 
 
+def _second_path(task: Task, old_dirfd: int, old: bytes, new: int) -> bytes:
+    """The new name of a rename. If it can't be read, what is wrong with the old one comes first."""
+    try:
+        return task.mm.copy_in_path(new)
+    except LinuxError:
+        lookup_parent(task, old_dirfd, old)
+        raise
+
+
 @syscall(82)
-def rename(task: Task, old: PathStr, new: PathStr) -> Result:
+def rename(task: Task, old: PathStr, new: PathPtr) -> Result:
     """rename(2)."""
-    do_rename(task, AT_FDCWD, old, AT_FDCWD, new)
+    do_rename(task, AT_FDCWD, old, AT_FDCWD, _second_path(task, AT_FDCWD, old, new))
     return 0
 
 
 @syscall(264)
-def renameat(task: Task, old_dirfd: DirFd, old: PathStr, new_dirfd: DirFd, new: PathStr) -> Result:
+def renameat(task: Task, old_dirfd: DirFd, old: PathStr, new_dirfd: DirFd, new: PathPtr) -> Result:
     """renameat(2)."""
-    do_rename(task, old_dirfd, old, new_dirfd, new)
+    do_rename(task, old_dirfd, old, new_dirfd, _second_path(task, old_dirfd, old, new))
     return 0
 
 
 @syscall(316)
 def renameat2(
-    task: Task, old_dirfd: DirFd, old: PathStr, new_dirfd: DirFd, new: PathStr, flags: RenameFlags
+    task: Task, old_dirfd: DirFd, old: PathStr, new_dirfd: DirFd, new: PathPtr, flags: RenameFlags
 ) -> Result:
     """renameat2(2): RENAME_NOREPLACE; RENAME_EXCHANGE and RENAME_WHITEOUT where the file system can."""
-    do_rename(task, old_dirfd, old, new_dirfd, new, flags)
+    do_rename(task, old_dirfd, old, new_dirfd, _second_path(task, old_dirfd, old, new), flags)
     return 0
 
 

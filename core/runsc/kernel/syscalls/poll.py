@@ -10,6 +10,8 @@ from runsc.abi.fcntl import O_PATH
 from runsc.abi.poll import POLLERR, POLLHUP, POLLNVAL
 from runsc.kernel.clock import copy_in_timespec, pack_timespec
 from runsc.kernel.errors import Interrupted, LinuxError, Restart
+from runsc.kernel.io import USER_END
+from runsc.kernel.mm.vma import PROT_WRITE
 from runsc.kernel.sigmask import copy_in_sigset, with_mask
 from runsc.kernel.syscalls.decl import InOutPollfds, InSigset, Int, InTimespec, Size, UInt, syscall
 from runsc.kernel.thread_group import RLIMIT_NOFILE
@@ -48,10 +50,28 @@ def _scan(task: Task, entries: list[tuple[int, int, int]]) -> list[int] | None:
     return found if ready else None
 
 
+def check_writable(task: Task, addr: int, length: int) -> None:
+    """Raise EFAULT unless the guest may write all of ``[addr, addr + length)``."""
+    end = addr + length
+    if end > USER_END:
+        raise LinuxError(EFAULT)
+    vmas = task.mm.vmas
+    vma = vmas.find(addr)
+    while addr < end:
+        if vma is None or not vma.prot & PROT_WRITE:
+            raise LinuxError(EFAULT)
+        addr = vma.end
+        vma = vmas.find(addr)
+
+
 def _write_back(task: Task, addr: int, entries: list[tuple[int, int, int]], found: list[int] | None) -> int:
-    """Write the returned events where they differ from what stands there; how many entries have any."""
+    """Write the returned events where they differ from what stands there; how many entries have any.
+
+    Raises EFAULT where they can't be written, whether or not they differ.
+    """
     count = 0
     space = task.mm.space
+    check_writable(task, addr, 8 * len(entries))
     at = addr + 6
     for index, entry in enumerate(entries):
         revents = found[index] if found is not None else 0

@@ -98,8 +98,8 @@ def write(task: Task, fd: Fd, buf: InBuf, count: Size) -> Result:
         count = check_range(buf, count)
         return write_vector(task, file, [(buf, count)], count)
     data = task.mm.space.read(buf, count)
-    if not data and count:
-        raise LinuxError(EFAULT)
+    if len(data) != count:
+        data = file.partial_input(data, count)
     if file.is_regular:
         if file.pos + count > MAX_FILE_SIZE:
             raise LinuxError(EINVAL)

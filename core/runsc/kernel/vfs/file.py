@@ -6,7 +6,7 @@ waits on ``wait_queue()`` for ``poll()`` to change and tries again, unless O_NON
 
 from __future__ import annotations
 
-from errno import EBADF, EINVAL, EISDIR, ENOTDIR, ENOTTY, ENXIO, ESPIPE
+from errno import EBADF, EFAULT, EINVAL, EISDIR, ENOTDIR, ENOTTY, ENXIO, ESPIPE
 
 from runsc.abi.fcntl import O_ACCMODE, O_APPEND, O_NONBLOCK, O_PATH, O_RDONLY, O_RDWR, O_WRONLY
 from runsc.abi.poll import POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
@@ -107,6 +107,11 @@ class File:
         count = self.pwrite(task, data, self.pos)
         self.pos += count
         return count
+
+    def partial_input(self, data: bytes, wanted: int) -> bytes:
+        """The guest's memory ends after ``data``, short of the ``wanted`` bytes of a write: what of it is
+        written. Raises EFAULT where nothing is: most objects take all or nothing."""
+        raise LinuxError(EFAULT)
 
     def pread(self, task: Task, count: int, offset: int) -> bytes:
         raise LinuxError(EINVAL if self.seekable else ESPIPE)
