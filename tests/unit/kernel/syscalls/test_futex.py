@@ -71,7 +71,7 @@ def test_results_without_sleepers() -> None:
         for op in (*range(15), 99):
             for flag in (0, FUTEX_PRIVATE_FLAG, FUTEX_CLOCK_REALTIME):
                 if op in (6, 8, 11, 12, 13):
-                    continue  # what the word says of a holder means another task there; 11 and 12 are missing here
+                    continue  # the holder is another task there; 11 and 12 are missing here
                 found.append(
                     (op, flag, m.call("futex", word, op | flag, 6, 0 if op == 3 else soon, word + 4, 9))
                 )
