@@ -16,6 +16,7 @@ from runsc_fs_direct.inode import OPEN_SAFELY, DirectFile, DirectInode
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.credentials import Credentials
+    from runsc.kernel.fs.regular import DataInode
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.dentry import Path
     from runsc.kernel.vfs.file import File
@@ -114,6 +115,14 @@ class DirectDirectory(DirectInode):
     def lookup(self, name: bytes, task: Task | None = None) -> Inode:
         check_name(name)
         st = os.stat(name, dir_fd=self.fd if self.fd >= 0 else self.handle(), follow_symlinks=False)
+        return self.fs.inode_of(st, self, name)
+
+    def find(self, name: bytes, task: Task | None = None) -> DataInode | None:
+        check_name(name)
+        try:
+            st = os.stat(name, dir_fd=self.fd if self.fd >= 0 else self.handle(), follow_symlinks=False)
+        except FileNotFoundError:
+            return None
         return self.fs.inode_of(st, self, name)
 
     def readdir(self, task: Task | None = None) -> list[DirEntry]:

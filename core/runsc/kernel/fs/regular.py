@@ -6,7 +6,7 @@ A file system whose files hold data derives its inodes from ``DataInode`` and op
 
 from __future__ import annotations
 
-from errno import EBADF, EFBIG, EINVAL, ENXIO, EOPNOTSUPP
+from errno import EBADF, EFBIG, EINVAL, ENOENT, ENXIO, EOPNOTSUPP, EXDEV
 from stat import S_ISGID, S_ISUID
 
 from runsc.abi.fcntl import O_ACCMODE, O_APPEND, O_RDONLY
@@ -43,6 +43,20 @@ class DataInode(Inode):
     """
 
     __slots__ = ()
+
+    def find(self, name: bytes, task: Task | None = None) -> DataInode | None:
+        """``lookup`` of a directory that answers None for what isn't there: a layer is asked that often."""
+        try:
+            found = self.lookup(name, task)
+        except FileNotFoundError:
+            return None
+        except LinuxError as error:
+            if error.errno != ENOENT:
+                raise
+            return None
+        if not isinstance(found, DataInode):
+            raise LinuxError(EXDEV)
+        return found
 
     def device_number(self) -> int:
         """The st_dev of this file: its file system's, unless that spans several devices."""

@@ -277,8 +277,13 @@ class TmpfsFile(TmpfsInode):
         self.content = ShmemData(fs)
 
     def __del__(self) -> None:
-        self.content.free()
-        super().__del__()
+        content = self.content
+        if content.pages or content.fd >= 0:
+            content.free()
+        if self.xattrs is None:
+            self.fs.ino_space_used -= BOGO_INODE_SIZE
+        else:
+            super().__del__()
 
     def pages(self) -> int:
         content = self.content
@@ -374,6 +379,9 @@ class TmpfsDirectory(TmpfsInode):
         if inode is None:
             raise LinuxError(ENOENT)
         return inode
+
+    def find(self, name: bytes, task: Task | None = None) -> DataInode | None:
+        return self.entries.get(name)
 
     def readdir(self, task: Task | None = None) -> list[DirEntry]:
         # Newest first, as Linux lists them.

@@ -25,18 +25,6 @@ if TYPE_CHECKING:
     from runsc.kernel.vfs.inode import DirEntry, Inode, Stat
 
 
-def find(directory: Inode, name: bytes, task: Task | None = None) -> DataInode | None:
-    """``name`` in a directory of a layer, or None."""
-    try:
-        return cast("DataInode", directory.lookup(name, task))
-    except FileNotFoundError:
-        return None
-    except LinuxError as error:
-        if error.errno != ENOENT:
-            raise
-        return None
-
-
 class OverlayDirectory(OverlayInode):
     """A directory of an overlay.
 
@@ -83,7 +71,7 @@ class OverlayDirectory(OverlayInode):
         fs = self.fs
         upper = None
         if self.copied:
-            upper = find(self.real, name, task)
+            upper = self.real.find(name, task)
             if upper is not None:
                 known = fs.inodes.get(upper)
                 if known is not None:
@@ -132,11 +120,11 @@ class OverlayDirectory(OverlayInode):
     def _merge(self, directories: list[DataInode], name: bytes, task: Task | None) -> list[DataInode]:
         """What ``name`` is in the lower directories: one file, directories that make up one, or nothing."""
         if len(directories) == 1:
-            inode = find(directories[0], name, task)
+            inode = directories[0].find(name, task)
             return [] if inode is None or is_whiteout(inode) else [inode]
         found: list[DataInode] = []
         for directory in directories:
-            inode = find(directory, name, task)
+            inode = directory.find(name, task)
             if inode is None:
                 continue
             if is_whiteout(inode):
@@ -195,7 +183,7 @@ class OverlayDirectory(OverlayInode):
         return kept
 
     def _hidden(self, layer: DataInode, name: bytes, task: Task | None) -> bool:
-        inode = find(layer, name, task)
+        inode = layer.find(name, task)
         return inode is not None and is_whiteout(inode)
 
     # -- making -------------------------------------------------------------------------------
@@ -210,7 +198,7 @@ class OverlayDirectory(OverlayInode):
             raise LinuxError(ENOENT)
         self.copy_up()
         upper = self.real
-        whiteout = find(upper, name)
+        whiteout = upper.find(name)
         if whiteout is None:
             return cast("DataInode", make(upper))
         upper.unlink(name, whiteout)
@@ -225,12 +213,29 @@ class OverlayDirectory(OverlayInode):
 
     def _new(self, name: bytes, upper: DataInode) -> OverlayInode:
         ino, device = self.fs.identity(upper)
-        self.take_over()
+        self.entries_changed()
         return self._remember(OverlayInode(self.fs, upper, True, ino, device, self, name))
+
+    def entries_changed(self) -> None:
+        """Take over what making and removing names changes in a directory."""
+        real = self.real
+        self.size = real.size
+        self.mtime = real.mtime
+        self.ctime = real.ctime
+        if not self.lowers:
+            self.nlink = real.nlink
 
     def create(self, name: bytes, mode: int, cred: Credentials, rdev: int = 0) -> Inode:
         if mode & S_IFMT == S_IFCHR and rdev == 0:
             raise LinuxError(EPERM)
+        if not self.copied:
+            self.copy_up()
+        upper = self.real
+        if upper.find(name) is None and self.nlink:
+            # The usual case. The name isn't there, and not for a whiteout: nothing below has it either.
+            inode = self._new(name, cast("DataInode", upper.create(name, mode, cred, rdev)))
+            inode.hides_nothing = True
+            return inode
         return self._new(name, self._make(name, lambda upper: upper.create(name, mode, cred, rdev)))
 
     def symlink(self, name: bytes, target: bytes, cred: Credentials) -> Inode:
@@ -265,7 +270,7 @@ class OverlayDirectory(OverlayInode):
 
         self._make(name, make)
         if inode.parent is None:
-            inode.parent, inode.name = self, name
+            inode.parent, inode.name, inode.hides_nothing = self, name, False
         inode.take_over()
         self.take_over()
 
@@ -286,7 +291,7 @@ class OverlayDirectory(OverlayInode):
     def _take_away(self, name: bytes, inode: OverlayInode) -> None:
         """Take ``name`` out of the upper directory, and hide what lies below. All of it or nothing."""
         directory = isinstance(inode, OverlayDirectory)
-        if not self._lower_has(name):
+        if (inode.hides_nothing and inode.parent is self and inode.name == name) or not self._lower_has(name):
             if directory:
                 self.real.rmdir(name, inode.real)
             else:
@@ -312,17 +317,19 @@ class OverlayDirectory(OverlayInode):
     def _spare_name(self) -> bytes:
         """A name that the upper directory doesn't have, for the length of one operation."""
         number = 0
-        while find(self.real, name := b"#overlay%d" % number) is not None:
+        while self.real.find(name := b"#overlay%d" % number) is not None:
             number += 1
         return name
 
     def _gone(self, name: bytes, inode: OverlayInode) -> None:
-        inode.take_over()
-        if inode.copied and not inode.real.nlink:
-            self.fs.origins.pop(inode.real.ino, None)
+        real = inode.real
+        inode.nlink = real.nlink
+        inode.ctime = real.ctime
+        if inode.copied and not real.nlink:
+            self.fs.origins.pop(real.ino, None)
         if inode.parent is self and inode.name == name:
             inode.parent = None
-        self.take_over()
+        self.entries_changed()
 
     def rmdir(self, name: bytes, inode: Inode) -> None:
         assert isinstance(inode, OverlayDirectory)
@@ -338,7 +345,7 @@ class OverlayDirectory(OverlayInode):
     def clear_whiteouts(self) -> None:
         """Empty the upper directory of an empty merged one."""
         for entry in self.real.readdir():
-            whiteout = find(self.real, entry.name)
+            whiteout = self.real.find(entry.name)
             if whiteout is not None:
                 self.real.unlink(entry.name, whiteout)
 
@@ -366,10 +373,10 @@ class OverlayDirectory(OverlayInode):
             target.copy_up()
             target.settle(self, name)
             self.real.rename(name, inode.real, new_dir.real, new_name, target.real, RENAME_EXCHANGE)
-            target.parent, target.name = self, name
+            target.parent, target.name, target.hides_nothing = self, name, False
         else:
             self._move(name, inode, new_dir, new_name, target)
-        inode.parent, inode.name = new_dir, new_name
+        inode.parent, inode.name, inode.hides_nothing = new_dir, new_name, False
         for changed in (self, new_dir, inode):
             changed.take_over()
         if exchange and isinstance(target, OverlayInode):
@@ -384,7 +391,7 @@ class OverlayDirectory(OverlayInode):
         target: Inode | None,
     ) -> None:
         hides = self._lower_has(name)
-        in_place = find(new_dir.real, new_name)
+        in_place = new_dir.real.find(new_name)
         if isinstance(target, OverlayDirectory) and target.copied:
             target.clear_whiteouts()
         if in_place is not None and is_whiteout(in_place):

@@ -32,9 +32,10 @@ class OverlayInode(DataInode):
     ``real``: the inode of the layer that holds it, which becomes another when it is copied up; ``copied``: it
     is in the upper layer. ``parent``, ``name``: where it was found (parent None: it has no name any more).
     ``device``: the st_dev of a file that lies on another device of the lower file system, or 0.
+    ``hides_nothing``: it was made at ``parent``/``name``, where the lower directories had nothing.
     """
 
-    __slots__ = ("copied", "device", "name", "parent", "real")
+    __slots__ = ("copied", "device", "hides_nothing", "name", "parent", "real")
 
     fs: Overlay
 
@@ -50,6 +51,7 @@ class OverlayInode(DataInode):
         self.copied = copied
         self.parent = parent
         self.name = name
+        self.hides_nothing = False
         self.extra = None
         self.rdev = real.rdev
         self.btime = real.btime
