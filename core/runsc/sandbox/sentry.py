@@ -9,7 +9,7 @@ import gc
 import os
 import resource
 
-from runsc.errors import RunscError
+from runsc.errors import RunscError, trace
 from runsc.log import Log
 from runsc.sandbox import report
 
@@ -39,11 +39,9 @@ def main(config: Config, command: Command, report_fd: int, keep: set[int], start
         log.failure(str(error))
         report.write(report_fd, report.ERROR, error.what, error.remedy)
     except BaseException as error:
-        import traceback
-
-        trace = "".join(traceback.format_exception(error))
-        log.failure(trace)
-        report.write(report_fd, report.BUG, f"{type(error).__name__}: {error}", trace)
+        text = trace(error)
+        log.failure(text)
+        report.write(report_fd, report.BUG, f"{type(error).__name__}: {error}", text)
     else:
         log.info(f"the program ended with {code}")
         report.write(report_fd, report.EXIT, str(code))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import linecache
 import os
 import sys
 import time
 import warnings
 from importlib.machinery import BuiltinImporter
-from traceback import format_exception
+
+from runsc.errors import trace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,13 +62,16 @@ def leave_files_alone(report: Callable[[str], None]) -> None:
     def no_check(filename: str | None = None) -> None:
         return None
 
-    # There is no official way to say that sources can't be read, and each look at one is a host call.
-    linecache.updatecache = no_lines
-    linecache.checkcache = no_check
+    linecache: Any = sys.modules.get("linecache")
+    if linecache is not None:
+        # A plugin imported traceback, perhaps. There is no official way to say that sources can't be read.
+        linecache.updatecache = no_lines
+        linecache.checkcache = no_check
 
     def unraisable(what: sys.UnraisableHookArgs) -> None:
-        trace = "".join(format_exception(what.exc_type, what.exc_value, what.exc_traceback))
-        report(f"{what.err_msg or 'ignored exception'} ({what.object!r}):\n{trace}")
+        error = what.exc_value
+        text = what.exc_type.__name__ if error is None else trace(error)
+        report(f"{what.err_msg or 'ignored exception'} ({what.object!r}):\n{text}")
 
     def show_warning(
         message: Warning | str,

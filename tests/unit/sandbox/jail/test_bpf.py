@@ -165,7 +165,7 @@ allow_lists = st.dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, database=None)
 @given(allowed=allow_lists, data=st.data())
 def test_any_allow_list_means_what_it_says(
     allowed: dict[int, list[tuple[ArgCheck, ...]]], data: st.DataObject

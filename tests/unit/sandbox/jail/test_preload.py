@@ -33,6 +33,7 @@ BEFORE = {
     "runsc_platform_ptrace.host_calls": "asked for when the jail is closed",
     "socket": "imported at start if a standard descriptor is a socket",
     "termios": "the command line's process",
+    "traceback": "the command line's process",
 }
 
 
