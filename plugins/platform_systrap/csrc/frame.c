@@ -1,0 +1,270 @@
+/* The signal frame in a slot (arch/x86/include/asm/sigframe.h): registers and FPU state of a stopped thread.
+ *
+ *     sp + 0     return address
+ *     sp + 8     struct ucontext: flags, link, stack; sigcontext at +40; mask at +296
+ *     sp + 312   siginfo
+ *
+ * and, wherever the frame says, the XSAVE area. */
+#define _GNU_SOURCE
+#include "engine.h"
+
+#include <errno.h>
+#include <linux/audit.h>
+#include <signal.h>
+#include <string.h>
+
+#define UC 8
+#define UC_STACK (UC + 16)
+#define GREGS (UC + 40)
+#define FPSTATE (GREGS + 184)
+#define INFO 312
+#define FRAME_SIZE (INFO + 128)
+#define USER_CS 0x33
+#define USER_DS 0x2b
+#define SW_RESERVED 464
+#define MAGIC1 0x46505853U
+
+enum { G_R8, G_R9, G_R10, G_R11, G_R12, G_R13, G_R14, G_R15, G_RDI, G_RSI, G_RBP, G_RBX, G_RDX, G_RAX,
+       G_RCX, G_RSP, G_RIP, G_EFLAGS, G_SEGMENTS, G_ERR, G_TRAPNO, G_OLDMASK, G_CR2, G_COUNT };
+
+/* Note where the frame is. -EINVAL: not inside the slot's stack. */
+int sy_frame_place(struct sy_engine *e, struct sy_thread *t, uint64_t sp) {
+    if (sp % 8 != 0 || sp < t->slot_at + S_STACK || sp > t->slot_at + e->slot_size - FRAME_SIZE)
+        return -EINVAL;
+    t->sp = sp;
+    return 0;
+}
+
+static uint8_t *frame(struct sy_thread *t) { return t->slot + (t->sp - t->slot_at); }
+
+/* The XSAVE area's place in the slot, if it is one that the kernel would have made. */
+static uint64_t find_fp(struct sy_engine *e, struct sy_thread *t) {
+    uint64_t at = sy_get64(frame(t), FPSTATE);
+
+    if (at % 64 != 0 || at < t->slot_at + S_STACK ||
+        at > t->slot_at + e->slot_size - (e->xsave_size ? e->xsave_size : 512))
+        return 0;
+    return at - t->slot_at;
+}
+
+void sy_frame_read(struct sy_engine *e, struct sy_thread *t) {
+    uint64_t g[G_COUNT];
+    struct user_regs_struct *r = &t->regs;
+
+    memcpy(g, frame(t) + GREGS, sizeof g);
+    __asm__ volatile("" : : "r"(g) : "memory"); /* our copy from here on */
+    r->r8 = g[G_R8];
+    r->r9 = g[G_R9];
+    r->r10 = g[G_R10];
+    r->r11 = g[G_R11];
+    r->r12 = g[G_R12];
+    r->r13 = g[G_R13];
+    r->r14 = g[G_R14];
+    r->r15 = g[G_R15];
+    r->rdi = g[G_RDI];
+    r->rsi = g[G_RSI];
+    r->rbp = g[G_RBP];
+    r->rbx = g[G_RBX];
+    r->rdx = g[G_RDX];
+    r->rax = g[G_RAX];
+    r->rcx = g[G_RCX];
+    r->rsp = g[G_RSP];
+    r->rip = g[G_RIP];
+    r->eflags = g[G_EFLAGS];
+    r->cs = g[G_SEGMENTS] & 0xffff;
+    r->ss = g[G_SEGMENTS] >> 48;
+    r->orig_rax = (uint64_t)-1;
+    r->ds = r->es = r->fs = r->gs = 0;
+    r->fs_base = sy_get64(t->slot, S_FS);
+    r->gs_base = sy_get64(t->slot, S_GS);
+    t->trapno = (int32_t)g[G_TRAPNO];
+    t->err = (int32_t)g[G_ERR];
+    t->fp = find_fp(e, t);
+    t->dirty = 0;
+}
+
+/* Put t->regs into the frame. */
+void sy_frame_write(struct sy_thread *t) {
+    uint8_t *f = frame(t);
+    const struct user_regs_struct *r = &t->regs;
+    uint64_t g[G_SEGMENTS + 1];
+
+    g[G_R8] = r->r8;
+    g[G_R9] = r->r9;
+    g[G_R10] = r->r10;
+    g[G_R11] = r->r11;
+    g[G_R12] = r->r12;
+    g[G_R13] = r->r13;
+    g[G_R14] = r->r14;
+    g[G_R15] = r->r15;
+    g[G_RDI] = r->rdi;
+    g[G_RSI] = r->rsi;
+    g[G_RBP] = r->rbp;
+    g[G_RBX] = r->rbx;
+    g[G_RDX] = r->rdx;
+    g[G_RAX] = r->rax;
+    g[G_RCX] = r->rcx;
+    g[G_RSP] = r->rsp;
+    g[G_RIP] = r->rip;
+    g[G_EFLAGS] = r->eflags;
+    g[G_SEGMENTS] = (r->cs & 0xffff) | (uint64_t)(r->ss & 0xffff) << 48;
+    memcpy(f + GREGS, g, sizeof g);
+    sy_set64(t->slot, S_FS, r->fs_base);
+    sy_set64(t->slot, S_GS, r->gs_base);
+    sy_set32(t->slot, S_FLAGS, 3);
+    t->dirty = 0;
+}
+
+/* Give `to`, a new thread, the frame of `from`: same offset in another slot. */
+void sy_frame_copy(struct sy_engine *e, const struct sy_thread *from, struct sy_thread *to) {
+    uint64_t offset = from->sp - from->slot_at, fp;
+
+    memcpy(to->slot + offset, from->slot + offset, e->slot_size - offset);
+    to->sp = to->slot_at + offset;
+    fp = from->fp ? to->slot_at + from->fp : 0;
+    sy_set64(frame(to), FPSTATE, fp);
+    to->fp = from->fp;
+    /* rt_sigreturn installs the alternate stack that the frame names. */
+    sy_set64(frame(to), UC_STACK, to->slot_at + S_STACK);
+    sy_set64(frame(to), UC_STACK + 8, 0);
+    sy_set64(frame(to), UC_STACK + 16, e->slot_size - S_STACK);
+    sy_set64(to->slot, S_SP, to->sp);
+    to->regs = from->regs;
+    to->dirty = 1;
+}
+
+/* ---- events ---- */
+
+static int fault(struct sy_thread *t, int signo, int code, uint64_t addr, int trapno, int err) {
+    t->signo = signo;
+    t->code = code;
+    t->addr = addr;
+    t->trapno = trapno;
+    t->err = err;
+    return SY_FAULT;
+}
+
+static int set_syscall(struct sy_thread *t, uint32_t arch) {
+    struct user_regs_struct *r = &t->regs;
+
+    if (arch != AUDIT_ARCH_X86_64) {
+        /* As on a kernel without 32-bit support: #GP at the instruction. */
+        r->rip -= 2;
+        t->dirty = 1;
+        return fault(t, SIGSEGV, SI_KERNEL, 0, 13, 0x80 * 8 + 2);
+    }
+    t->nr = (int32_t)r->rax;
+    r->orig_rax = (uint64_t)(int64_t)t->nr;
+    r->rax = (uint64_t)-ENOSYS;
+    t->args[0] = r->rdi;
+    t->args[1] = r->rsi;
+    t->args[2] = r->rdx;
+    t->args[3] = r->r10;
+    t->args[4] = r->r8;
+    t->args[5] = r->r9;
+    return SY_SYSCALL;
+}
+
+/* What the handler published. SY_NONE: nothing for the kernel; negative: nonsense. */
+int sy_frame_event(struct sy_engine *e, struct sy_thread *t) {
+    uint64_t info[4];
+    int signo = (int)sy_get32(t->slot, S_SIGNO), code;
+
+    if (sy_frame_place(e, t, sy_get64(t->slot, S_SP)) < 0)
+        return -EINVAL;
+    sy_frame_read(e, t);
+    memcpy(info, frame(t) + INFO, sizeof info);
+    __asm__ volatile("" : : "r"(info) : "memory");
+    code = (int)info[1];
+    switch (signo) {
+    case SIGSYS:
+        return set_syscall(t, (uint32_t)(info[3] >> 32));
+    case STUB_INTERRUPT:
+        return t->interrupted ? SY_INTERRUPTED : SY_NONE;
+    case SIGSEGV:
+    case SIGBUS:
+    case SIGFPE:
+    case SIGILL:
+    case SIGTRAP:
+        return fault(t, signo, code, info[2], t->trapno, t->err);
+    default:
+        return -EINVAL;
+    }
+}
+
+/* ---- FPU ---- */
+
+static uint32_t get32(const uint8_t *at) {
+    uint32_t value;
+    memcpy(&value, at, sizeof value);
+    return value;
+}
+
+static int all_zero(const uint8_t *at, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (at[i] != 0)
+            return 0;
+    return 1;
+}
+
+/* What is in its initial state is not always marked so by the host: say it, as ptrace(2) does. */
+static void normalise(uint8_t *area) {
+    uint64_t present;
+
+    memcpy(&present, area + 512, sizeof present);
+    if (area[0] == 0x7f && area[1] == 0x03 && all_zero(area + 2, 22) && all_zero(area + 32, 128))
+        present &= ~1UL;
+    if (get32(area + 24) == 0x1f80 && all_zero(area + 160, 256))
+        present &= ~2UL;
+    memcpy(area + 512, &present, sizeof present);
+}
+
+/* The area, its first software-reserved word the mask of components as in NT_X86_XSTATE; or an error. */
+int64_t sy_thread_get_fpu(struct sy_engine *e, struct sy_thread *t, void *buf, uint64_t len) {
+    uint8_t *area = buf;
+
+    if (t->space->dead || t->space->released)
+        return SY_GONE;
+    if (t->fp == 0 || e->xsave_size == 0 || len < e->xsave_size)
+        return -EINVAL;
+    memcpy(area, t->slot + t->fp, e->xsave_size);
+    memset(area + SW_RESERVED, 0, 48);
+    memcpy(area + SW_RESERVED, &e->xfeatures, 8);
+    normalise(area);
+    return (int64_t)e->xsave_size;
+}
+
+/* `buf` is sanitised and has the size of what sy_thread_get_fpu gives. */
+int64_t sy_thread_set_fpu(struct sy_engine *e, struct sy_thread *t, const void *buf, uint64_t len) {
+    uint8_t *area = t->slot + t->fp;
+
+    if (t->space->dead || t->space->released)
+        return SY_GONE;
+    if (t->fp == 0 || len != e->xsave_size)
+        return -EINVAL;
+    memcpy(area, buf, SW_RESERVED);
+    memcpy(area + 512, (const uint8_t *)buf + 512, len - 512);
+    return 0;
+}
+
+/* From the template's first frame: how large this host's areas are. */
+int sy_frame_measure(struct sy_engine *e, struct sy_thread *t) {
+    uint64_t at;
+    const uint8_t *area;
+    uint32_t size;
+
+    e->xsave_size = 0;
+    at = find_fp(e, t);
+    if (at == 0)
+        return -EINVAL;
+    area = t->slot + at;
+    if (get32(area + SW_RESERVED) != MAGIC1)
+        return -EOPNOTSUPP;
+    memcpy(&e->xfeatures, area + SW_RESERVED + 8, 8);
+    memcpy(&size, area + SW_RESERVED + 16, 4);
+    if (size < 576 || at + size + 4 > e->slot_size)
+        return -EINVAL;
+    e->xsave_size = size;
+    t->fp = at;
+    return 0;
+}

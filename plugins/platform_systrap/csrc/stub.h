@@ -1,0 +1,50 @@
+/* What the stub's code (stub.c, assembly) and the engine agree on: offsets in a slot and in the control
+ * page, and the values of a slot's state word. Included by both, so constants only. */
+#ifndef RUNSC_SYSTRAP_STUB_H
+#define RUNSC_SYSTRAP_STUB_H
+
+/* The state word: who may act. The stub waits while it holds what the stub itself stored. */
+#define ST_EVENT 1  /* stub: a signal frame is in place */
+#define ST_GO 2     /* kernel: return to the guest */
+#define ST_CALL 3   /* kernel: make one host call (S_CALL) */
+#define ST_DONE 4   /* stub: the command's result is there */
+#define ST_THREAD 5 /* kernel: clone a thread */
+#define ST_FORK 6   /* kernel: clone a process */
+#define ST_CAS 7    /* kernel: compare and exchange a guest word */
+#define ST_EXIT 8   /* kernel: end this thread */
+
+/* A slot: its header. The guest can write all of it. */
+#define S_STATE 0    /* u32, futex */
+#define S_SLEEPING 4 /* u32: the stub is in (or on the way to) futex(2) */
+#define S_CPU 8      /* u32: where the stub was last seen */
+#define S_SIGNO 12   /* u32 */
+#define S_SP 16      /* u64: address of the signal frame */
+#define S_FS 24      /* u64 */
+#define S_GS 32      /* u64 */
+#define S_FLAGS 40   /* u32: bit 0: load FS base, bit 1: load GS base on return */
+#define S_SKIP 44    /* u32: spins to leave out */
+#define S_BACKOFF 48 /* u32 */
+#define S_TID 52     /* u32: CLONE_CHILD_CLEARTID's word */
+#define S_CALL 64    /* u64[7]: number and arguments */
+#define S_RESULT 120 /* u64 */
+#define S_FAILED 128 /* u64: compare-exchange faulted */
+#define S_FORK 136   /* u64[4]: region, length, descriptor, child's stack pointer */
+#define S_BUFFER 4096
+#define S_STACK 8192 /* the alternate signal stack, to the slot's end */
+
+/* The control page: one for all stubs, which see it read-only. */
+#define C_SLEEPING 0 /* u32: the kernel's loop sleeps, or is about to */
+#define C_CPU 4      /* u32: where it was last seen */
+#define C_EVENTFD 8  /* u32 */
+#define C_PARENT 12  /* u32: what getppid(2) answers while the kernel lives */
+#define C_ONE 16     /* u64: 1 */
+#define C_SPIN 24    /* u64: how long to spin, in TSC ticks */
+#define C_PATIENCE 32 /* struct timespec: how long to sleep before looking for the kernel */
+#define C_MASK 48    /* u64: -slot size */
+
+#define STUB_PAGE 4096
+#define STUB_QUIET 64 /* so many bytes of int3 before the code */
+/* Sent by tgkill(2) to stop a computing guest. Not a real-time signal: those queue up. */
+#define STUB_INTERRUPT 23 /* SIGURG */
+
+#endif

@@ -1,0 +1,201 @@
+/* Waiting for events: spin a little, then sleep in one place for everything. */
+#define _GNU_SOURCE
+#include "engine.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SPIN_NS 20000
+#define POLL_TURNS 8 /* look at poll_fd every so many deliveries */
+#define MAX_BACKOFF 64
+
+int64_t sy_now(void) {
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+
+/* Take what a thread's handler published, if it did. 1: nothing for the kernel, and the thread
+ * still waits in its handler: the caller lets it go on. */
+int sy_look(struct sy_engine *e, struct sy_thread *t) {
+    int event;
+
+    if (t->parked || sy_get32(t->slot, S_STATE) != ST_EVENT || t->state > SY_ST_RUNNING)
+        return 0;
+    event = sy_frame_event(e, t);
+    if (event < 0) { /* no handler of ours wrote this */
+        sy_kill_space(t->space);
+        return 0;
+    }
+    t->parked = 1;
+    if (t->released) {
+        sy_leave_running(e, t, SY_ST_STOPPED);
+        if (t != t->space->leader) {
+            sy_post(e, t, ST_EXIT);
+            sy_thread_ended(e, t);
+        }
+        return 0;
+    }
+    if (event == SY_NONE)
+        return 1;
+    t->interrupted = 0; /* done, or overtaken: what may still come of it is stale */
+    t->event = event;
+    sy_enqueue(e, t);
+    return 0;
+}
+
+static void look_at_running(struct sy_engine *e) {
+    struct sy_thread *t, *next;
+
+    for (t = e->running; t != NULL; t = next) {
+        next = t->run_next;
+        if (!t->queued && sy_look(e, t))
+            sy_go(e, t);
+    }
+}
+
+static struct sy_space *find(struct sy_engine *e, pid_t pid) {
+    struct sy_space *s = e->spaces;
+
+    while (s != NULL && s->tgid != pid)
+        s = s->next;
+    return s;
+}
+
+/* Processes that have ended, or that somebody has stopped from outside. */
+void sy_reap(struct sy_engine *e) {
+    int status;
+    pid_t pid;
+
+    e->chld_scanned = sy_chld_count();
+    while ((pid = waitpid(-e->pgid, &status, __WALL | WNOHANG | WUNTRACED)) > 0) {
+        struct sy_space *s = find(e, pid);
+
+        if (WIFSTOPPED(status))
+            kill(pid, SIGCONT);
+        else if (s != NULL)
+            sy_space_ended(e, s);
+    }
+}
+
+static int64_t deliver(struct sy_engine *e) {
+    struct sy_thread *t = e->queue;
+    int64_t handle = t->handle;
+
+    e->queue = t->next_queued;
+    if (e->queue == NULL)
+        e->queue_tail = &e->queue;
+    t->queued = 0;
+    if (t->event == SY_DEAD) {
+        sy_thread_drop(e, t);
+        return handle;
+    }
+    sy_leave_running(e, t, SY_ST_STOPPED);
+    t->space->last = t;
+    return handle;
+}
+
+/* Spinning pays only while a guest runs on another processor. */
+static int worth_spinning(struct sy_engine *e) {
+    if (e->spin_skip > 0) {
+        e->spin_skip--;
+        return 0;
+    }
+    for (struct sy_thread *t = e->running; t != NULL; t = t->run_next)
+        if (sy_get32(t->slot, S_CPU) != e->control->cpu)
+            return 1;
+    return 0;
+}
+
+static void spin(struct sy_engine *e) {
+    int64_t end;
+
+    if (!worth_spinning(e))
+        return;
+    end = sy_now() + SPIN_NS;
+    do {
+        for (int i = 0; i < 8; i++) {
+            look_at_running(e);
+            if (e->queue != NULL) {
+                e->spin_backoff = 0;
+                return;
+            }
+            __builtin_ia32_pause();
+        }
+    } while (sy_now() < end);
+    e->spin_backoff = e->spin_backoff ? e->spin_backoff * 2 : 1;
+    if (e->spin_backoff > MAX_BACKOFF)
+        e->spin_backoff = MAX_BACKOFF;
+    e->spin_skip = e->spin_backoff;
+}
+
+/* One sleep; what sy_sleep answered for poll_fd: 1 readable, 0 not (or the time is up), -EINTR. */
+static int sleep_once(struct sy_engine *e, int poll_fd, int64_t ns) {
+    int fds[3] = {e->eventfd, e->listener, poll_fd}, r;
+
+    r = sy_sleep(fds, poll_fd >= 0 ? 3 : 2, ns);
+    if (r < 0)
+        return r;
+    if (r & 1) {
+        uint64_t count;
+        if (read(e->eventfd, &count, sizeof count) < 0 && errno != EAGAIN)
+            return 0;
+    }
+    if (r & 2)
+        sy_notifications(e, NULL, 0);
+    return (r & 4) != 0;
+}
+
+/* The handle of the next thread that stopped, or 0: see Platform.wait. */
+int64_t sy_wait(struct sy_engine *e, int poll_fd, int64_t timeout_ns) {
+    int64_t end = timeout_ns > 0 ? sy_now() + timeout_ns : 0;
+    int spun = 0;
+
+    if (e->closed)
+        return 0;
+    e->control->cpu = (uint32_t)sched_getcpu();
+    e->turns++;
+    if (e->turns % POLL_TURNS == 0 && sleep_once(e, poll_fd, 0) == 1)
+        return 0;
+    for (;;) {
+        int64_t left;
+        int r;
+
+        if (e->queue == NULL)
+            look_at_running(e);
+        if (e->queue == NULL && timeout_ns != 0 && e->running != NULL && !spun) {
+            spun = 1;
+            spin(e);
+        }
+        if (e->queue == NULL && e->chld_scanned != sy_chld_count())
+            sy_reap(e);
+        if (e->queue != NULL)
+            return deliver(e);
+        left = timeout_ns;
+        if (timeout_ns > 0 && (left = end - sy_now()) < 0)
+            left = 0;
+        /* A handler that publishes from here on sees that we sleep. */
+        __atomic_exchange_n(&e->control->sleeping, 1, __ATOMIC_SEQ_CST);
+        look_at_running(e);
+        r = e->queue != NULL ? 0 : sleep_once(e, poll_fd, left);
+        e->control->sleeping = 0;
+        if (e->queue != NULL)
+            continue;
+        if (r == 1)
+            return 0;
+        if (r == -EINTR) {
+            sy_reap(e);
+            look_at_running(e);
+            if (e->queue == NULL)
+                return 0; /* a signal to ourselves, perhaps */
+        } else if (left == 0 || (timeout_ns > 0 && sy_now() >= end)) {
+            sy_reap(e);
+            look_at_running(e);
+            return e->queue != NULL ? deliver(e) : 0;
+        }
+    }
+}
