@@ -56,6 +56,7 @@ from runsc.abi.socket import (
 from runsc.abi.time import NSEC_PER_SEC, TIMEVAL, USEC_PER_SEC
 from runsc.kernel.credentials import CAP_NET_ADMIN
 from runsc.kernel.errors import LinuxError
+from runsc.kernel.socket.scm import parse
 from runsc.kernel.vfs.file import File
 from runsc.kernel.wait import WaitQueue
 
@@ -158,6 +159,12 @@ class SocketFile(File):
         once anything was taken, and otherwise stays the caller's. Raises EPIPE without a signal: that is the
         caller's."""
         raise LinuxError(EOPNOTSUPP)
+
+    def ancillary(self, task: Task, control: bytes) -> Ancillary:
+        """Read the control messages of a message to be sent, for ``send``. Raises EINVAL and the like.
+
+        A family with control messages of its own overrides this."""
+        return parse(task, control)
 
     def recv(self, task: Task, count: int, flags: int) -> Received:
         """Take up to ``count`` bytes; ``flags``: MSG_PEEK and the like. An empty ``data`` is the end."""

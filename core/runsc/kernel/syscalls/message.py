@@ -27,7 +27,7 @@ from runsc.kernel.clock import copy_in_timespec, pack_timespec
 from runsc.kernel.errors import Interrupted, LinuxError, WouldBlock
 from runsc.kernel.io import CHUNK, broken_pipe, split
 from runsc.kernel.mm.usercopy import MAX_RW_COUNT, UIO_MAXIOV
-from runsc.kernel.socket.scm import Ancillary, build, in_flight, parse
+from runsc.kernel.socket.scm import build, in_flight
 from runsc.kernel.syscalls.decl import (
     Fd,
     InBuf,
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
     from runsc.kernel.io import Vector
     from runsc.kernel.socket.file import Received, SocketFile
+    from runsc.kernel.socket.scm import Ancillary
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task
 
@@ -213,7 +214,7 @@ def _sendmsg(task: Task, file: SocketFile, addr: int, flags: int) -> Result:
     if header.controllen:
         if header.controllen > OPTMEM_MAX:
             raise LinuxError(ENOBUFS)
-        scm = parse(task, task.mm.copy_in(header.control, header.controllen))
+        scm = file.ancillary(task, task.mm.copy_in(header.control, header.controllen))
     return send_data(task, file, header.entries, header.total, flags, address, scm)
 
 

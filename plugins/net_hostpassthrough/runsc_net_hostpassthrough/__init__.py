@@ -1,0 +1,1 @@
+"""The host's own network stack: guest sockets are host sockets."""
