@@ -17,6 +17,7 @@ from runsc.abi.signal import (
     SIGCONT,
     SIGHUP,
 )
+from runsc.kernel.itimer import release_timers
 from runsc.kernel.siginfo import SigInfo
 from runsc.kernel.signal import notify, send
 from runsc.kernel.task import DEAD, WORK_DEAD, WORK_STOP, ZOMBIE
@@ -102,6 +103,7 @@ def _exit_process(group: ThreadGroup, code: int) -> None:
         group.exit_code = code
     group.zombie = True
     group.leader.state = ZOMBIE
+    release_timers(group)
     if group.session.leader is group:
         _exit_session(group)
     tied = _process_groups_tied_to(group)

@@ -33,6 +33,7 @@ from runsc.abi.futex import (
     ROBUST_LIST_LIMIT,
 )  # fmt: skip
 from runsc.kernel.errors import LinuxError
+from runsc.kernel.mm.usercopy import USER_END
 from runsc.kernel.mm.vma import PROT_READ, PROT_WRITE
 from runsc.kernel.task import WORK_DEAD
 from runsc.platform import AddressSpaceGone
@@ -225,8 +226,8 @@ def key_of(task: Task, addr: int, private: bool, write: bool = False) -> Key:
     if addr & 3:
         raise LinuxError(EINVAL)
     if private:
-        if addr >> 63:
-            raise LinuxError(EFAULT)  # access_ok, which looks no closer at single words
+        if addr >= USER_END:
+            raise LinuxError(EFAULT)  # access_ok: what is above our own end is not looked at
         return mm, addr
     if addr >= mm.space.task_size:
         raise LinuxError(EFAULT)
@@ -300,8 +301,8 @@ def wake_op(task: Task, addr: int, encoded: int) -> bool:
 
 
 def task_exit(task: Task) -> None:
-    """What a task that ends owes to others, while its memory can still be reached: robust locks, locks with
-    priority inheritance, and the word that pthread_join(3) waits on. Never raises."""
+    """What a task that ends, or execs, owes to others while its memory can still be reached: robust locks,
+    locks with priority inheritance, and the word that pthread_join(3) waits on. Never raises."""
     try:
         if task.robust_list[0]:
             exit_robust_list(task)

@@ -14,7 +14,7 @@ from runsc.abi.inotify import IN_ACCESS, IN_MODIFY
 from runsc.abi.poll import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, POLLRDNORM, POLLWRNORM
 from runsc.abi.signal import SIGPIPE
 from runsc.kernel.errors import Interrupted, LinuxError, WouldBlock
-from runsc.kernel.mm.usercopy import MAX_RW_COUNT
+from runsc.kernel.mm.usercopy import MAX_RW_COUNT, USER_END
 from runsc.kernel.siginfo import SigInfo
 from runsc.kernel.thread_group import RLIM_INFINITY, RLIMIT_FSIZE
 from runsc.kernel.vfs.notify import file_event
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 #: The most that is moved in one piece: what a guest can make the kernel hold at a time.
 CHUNK = 1 << 20
-
-#: The end of what can be a guest's address (TASK_SIZE_MAX).
-USER_END = 0x7FFFFFFFF000
 
 READ_EVENTS = POLLIN | POLLRDNORM | POLLHUP | POLLERR | POLLRDHUP
 WRITE_EVENTS = POLLOUT | POLLWRNORM | POLLHUP | POLLERR

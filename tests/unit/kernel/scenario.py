@@ -25,6 +25,11 @@ NUMBERS = {name: number for number, name in NAMES.items()}
 HANDLERS = {item.name: item.handler for item in declarations().values()}
 
 
+def descriptors() -> set[str]:
+    """The open descriptors of this process, without the one that lists them."""
+    return {name for name in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{name}")}
+
+
 class Machine(ABC):
     """One of the two kernels."""
 
@@ -86,7 +91,7 @@ class Host(Machine):
         self.libc = ctypes.CDLL(None, use_errno=True)
         self.libc.syscall.restype = ctypes.c_long
         self.buffers: list[Any] = []
-        self.open = set(os.listdir("/proc/self/fd"))
+        self.open = descriptors()
 
     def call(self, name: str, *args: int) -> int:
         result: int = self.libc.syscall(
@@ -103,11 +108,8 @@ class Host(Machine):
         return ctypes.string_at(addr, size)
 
     def close(self) -> None:
-        for name in set(os.listdir("/proc/self/fd")) - self.open:
-            try:
-                os.close(int(name))
-            except OSError:
-                continue  # the one that listed them
+        for name in descriptors() - self.open:
+            os.close(int(name))
 
 
 class Guest(Machine):

@@ -213,12 +213,29 @@ class ListLog:
         self.lines.append(("error", text))
 
 
+#: Kernels made by the test that runs; ``close_kernels`` ends them.
+KERNELS: list[Kernel] = []
+
+
+def close_kernels() -> None:
+    """Close what the kernels of a test hold: open files, memory, the poller."""
+    while KERNELS:
+        kernel = KERNELS.pop()
+        for task in list(kernel.tasks.values()):
+            task.files.close_all(task)
+            if not task.mm.released:
+                task.mm.released = True
+                task.mm.release_areas()
+        kernel.poller.close()
+
+
 def make_kernel(table: Any = None) -> Kernel:
     """A kernel whose handlers are called by ``call``; errors in its log fail the test through
     ``check_log``."""
     kernel = Kernel(FakePlatform(), ListLog(), None, table if table is not None else [], PidNamespace())
     kernel.initial_fpu = FakeThread().fpu
     kernel.extra["hwcap"] = (0, 0, 2048)
+    KERNELS.append(kernel)
     return kernel
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 #: No single transfer moves more (linux/fs.h: MAX_RW_COUNT).
 MAX_RW_COUNT = 0x7FFFF000
 
+#: The end of what can be a guest's address (TASK_SIZE_MAX); the platform's own pages lie just below it.
+USER_END = 0x7FFFFFFFF000
+
 #: Most entries of an iovec (linux/uio.h).
 UIO_MAXIOV = 1024
 

@@ -24,7 +24,7 @@ from runsc.kernel.clock import copy_in_timespec
 from runsc.kernel.errors import Interrupted, LinuxError
 from runsc.kernel.fs.anon import anon_inodes
 from runsc.kernel.fs.epoll import EPOLL_EVENT, Epoll
-from runsc.kernel.io import USER_END
+from runsc.kernel.mm.usercopy import USER_END
 from runsc.kernel.sigmask import copy_in_sigset, with_mask
 from runsc.kernel.syscalls.decl import (
     EpollOp,

@@ -10,7 +10,7 @@ from runsc.abi.fcntl import O_PATH
 from runsc.abi.poll import POLLERR, POLLHUP, POLLNVAL
 from runsc.kernel.clock import copy_in_timespec, pack_timespec
 from runsc.kernel.errors import Interrupted, LinuxError, Restart
-from runsc.kernel.io import USER_END
+from runsc.kernel.mm.usercopy import USER_END
 from runsc.kernel.mm.vma import PROT_WRITE
 from runsc.kernel.sigmask import copy_in_sigset, with_mask
 from runsc.kernel.syscalls.decl import InOutPollfds, InSigset, Int, InTimespec, Size, UInt, syscall

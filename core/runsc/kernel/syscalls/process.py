@@ -24,6 +24,7 @@ from runsc.kernel.fork import (
     clone,
     fork_args,
 )
+from runsc.kernel.futex import task_exit
 from runsc.kernel.siginfo import SigInfo
 from runsc.kernel.syscalls.decl import (
     GONE,
@@ -289,9 +290,8 @@ def exec_program(task: Task, file: File, name: bytes, argv: list[bytes], env: li
         for other in list(group.tasks):
             if other is not task:
                 exit_task(other, 0)
+        task_exit(task)
         _become_leader(task)
-        task.clear_child_tid = 0
-        task.robust_list = (0, 0)
         if task.mm.users > 1:
             space = kernel.platform.new_address_space()
             old_thread, old_mm = task.thread, task.mm

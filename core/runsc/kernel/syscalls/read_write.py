@@ -9,7 +9,6 @@ from runsc.abi.inotify import IN_ACCESS
 from runsc.kernel.errors import LinuxError, WouldBlock
 from runsc.kernel.io import (
     CHUNK,
-    USER_END,
     check_range,
     deliver,
     import_vector,
@@ -23,6 +22,7 @@ from runsc.kernel.io import (
     write_vector,
     written,
 )
+from runsc.kernel.mm.usercopy import USER_END
 from runsc.kernel.syscalls.decl import (
     Fd,
     InBuf,

@@ -72,9 +72,9 @@ def test_results_without_sleepers() -> None:
             for flag in (0, FUTEX_PRIVATE_FLAG, FUTEX_CLOCK_REALTIME):
                 if op in (6, 8, 11, 12, 13):
                     continue  # the holder is another task there; 11 and 12 are missing here
-                found.append(
-                    (op, flag, m.call("futex", word, op | flag, 6, 0 if op == 3 else soon, word + 4, 9))
-                )
+                # For REQUEUE and CMP_REQUEUE the fourth argument is a count, not an address.
+                fourth = 0 if op in (3, 4) else soon
+                found.append((op, flag, m.call("futex", word, op | flag, 6, fourth, word + 4, 9)))
         found += [
             m.call("futex", addr, op, 1, 0, 0, 1)
             for addr in (word + 1, 8, 1 << 60)
