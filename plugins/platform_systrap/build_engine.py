@@ -24,7 +24,6 @@ SOURCES = (
 )
 
 
-
 def path(name: str) -> str:
     """A C source, as setuptools wants it (relative) or, for building in place, absolute."""
     full = os.path.join(HERE, "csrc", name)
@@ -88,7 +87,8 @@ def build_in_place() -> None:
     """Compile for development: the module lands next to the package's sources."""
     with tempfile.TemporaryDirectory() as tmp:
         built = ffi.compile(tmpdir=tmp)
-        shutil.copy(built, os.path.join(HERE, "runsc_platform_systrap"))
+        # The name an installation gives it, so that none hides the other.
+        shutil.copy(built, os.path.join(HERE, "runsc_platform_systrap", "_engine.abi3.so"))
 
 
 if __name__ == "__main__":

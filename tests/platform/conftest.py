@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from runsc.platform import AddressSpace, Platform, Thread
 
 #: name: (module, class)
-PLATFORMS = {"ptrace": ("runsc_platform_ptrace.platform", "PtracePlatform")}
+PLATFORMS = {
+    "ptrace": ("runsc_platform_ptrace.platform", "PtracePlatform"),
+    "systrap": ("runsc_platform_systrap.platform", "SystrapPlatform"),
+}
 
 PAGE = 4096
 CODE = 0x100000

@@ -36,6 +36,11 @@ FORBIDDEN = {
 }
 
 
+#: How a call is refused: the filter ends the process, or the platform, which was asked, says no.
+REFUSED = (AddressSpaceGone, PermissionError)
+TIME = 201
+
+
 @pytest.fixture
 def stub(guest):
     if not hasattr(guest.space, "host_call"):
@@ -47,7 +52,7 @@ def stub(guest):
 @pytest.mark.parametrize("name", FORBIDDEN)
 def test_a_forbidden_call_ends_the_stub(stub, name):
     args = [arg & (1 << 64) - 1 for arg in (*FORBIDDEN[name], 0, 0)]
-    with pytest.raises(AddressSpaceGone):
+    with pytest.raises(REFUSED):
         stub.host_call(NUMBERS[name], *args[:6])
 
 
@@ -61,7 +66,7 @@ def test_a_forbidden_call_ends_the_stub(stub, name):
     ],
 )
 def test_a_child_is_made_in_one_way_only(stub, flags):
-    with pytest.raises(AddressSpaceGone):
+    with pytest.raises(REFUSED):
         stub.host_call(NUMBERS["clone"], flags, 0)
 
 
@@ -96,4 +101,7 @@ def test_the_vsyscall_page(guest, asm):
             pytest.skip("the host has no vsyscall page")
     # call *%rax; then exit
     thread = guest.run(b"\xff\xd0" + asm.call(60), rax=0xFFFFFFFFFF600400, rsp=DATA + 0x8000)
+    if thread.nr == TIME:  # the platform hands it over like any call
+        thread.complete(0)
+        assert guest.wait() is thread
     assert thread.nr == 60

@@ -51,7 +51,7 @@ int64_t sy_space_mincore(struct sy_engine *e, struct sy_space *s, uint64_t addr,
     uint64_t pages = len / SY_PAGE, done = 0;
 
     while (done < pages) {
-        uint64_t n = pages - done < SY_PAGE ? pages - done : SY_PAGE;
+        uint64_t n = pages - done < S_BUFFER_SIZE ? pages - done : S_BUFFER_SIZE;
         struct sy_thread *t = NULL;
         int64_t rc;
 

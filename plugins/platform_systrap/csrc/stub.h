@@ -29,8 +29,9 @@
 #define S_RESULT 120 /* u64 */
 #define S_FAILED 128 /* u64: compare-exchange faulted */
 #define S_FORK 136   /* u64[4]: region, length, descriptor, child's stack pointer */
-#define S_BUFFER 4096
-#define S_STACK 8192 /* the alternate signal stack, to the slot's end */
+#define S_BUFFER 512
+#define S_BUFFER_SIZE 3584
+#define S_STACK 4096 /* the alternate signal stack, to the slot's end */
 
 /* The control page: one for all stubs, which see it read-only. */
 #define C_SLEEPING 0 /* u32: the kernel's loop sleeps, or is about to */

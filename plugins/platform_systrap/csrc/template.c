@@ -36,13 +36,14 @@ extern const char stub_start[], stub_end[], stub_handler[], stub_cas[];
 
 static uint64_t align_up(uint64_t value, uint64_t to) { return (value + to - 1) & ~(to - 1); }
 
-/* How large a slot must be: two frames on the stack, one inside the other. */
+/* How large a slot must be: a frame on the stack and, inside it, one for a fault in the handler and two for
+ * signals that some process of the host sends. */
 static uint64_t slot_size(void) {
     uint64_t frame = getauxval(AT_MINSIGSTKSZ), size = 16384;
 
     if (frame < 2048)
         frame = 2048;
-    while (size < S_STACK + 2 * frame + 512)
+    while (size < S_STACK + 3 * frame + 512)
         size *= 2;
     return size;
 }

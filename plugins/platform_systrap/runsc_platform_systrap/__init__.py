@@ -1,1 +1,1 @@
-"""The systrap platform: a seccomp filter turns guests' system calls into signals, handled in shared memory."""
+"""The systrap platform: guests' system calls become signals, answered through shared memory."""

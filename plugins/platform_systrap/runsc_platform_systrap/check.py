@@ -1,13 +1,12 @@
-"""Does ptrace(2) do here what the platform needs?"""
+"""Does seccomp(2) do here what the platform needs?"""
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import platform as host
 
 from runsc.abi import registers
-from runsc.platform import SYSCALL
+from runsc.platform import SYSCALL, AddressSpaceGone
 from runsc.plugins.availability import Availability
 
 CODE_AT = 0x100000
@@ -22,52 +21,56 @@ YAMA = "/proc/sys/kernel/yama/ptrace_scope"
 
 
 def _first_line(path: str) -> str:
-    with contextlib.suppress(OSError), open(path) as f:
-        return f.readline().strip()
-    return ""
+    try:
+        with open(path) as f:
+            return f.readline().strip()
+    except OSError:
+        return ""
 
 
-def _refused(what: str) -> Availability:
-    """EPERM: find out who says so."""
-    scope = _first_line(YAMA)
-    if scope == "3":
+def _no_template(error: OSError) -> Availability:
+    """Why the first stub could not be made."""
+    if error.errno == errno.EOPNOTSUPP:
         return Availability.no(
-            f"the host forbids ptrace altogether ({YAMA} is 3)",
-            "set kernel.yama.ptrace_scope to 1 or lower in the host's sysctl configuration and reboot, "
-            "or choose another --platform",
+            "the host does not let programs set FS and GS bases themselves (FSGSBASE)",
+            "use Linux 5.9 or newer on a processor with FSGSBASE, or --platform=ptrace",
         )
-    if scope == "2":
+    if error.errno in (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EINVAL):
         return Availability.no(
-            f"the host allows ptrace only with CAP_SYS_PTRACE ({YAMA} is 2)",
-            "run `sysctl kernel.yama.ptrace_scope=1` as root, or run runsc with CAP_SYS_PTRACE",
+            f"a seccomp filter with user notification cannot be installed: {error.strerror}",
+            "use Linux 5.5 or newer, and allow seccomp in the filter of the container runsc runs in, "
+            "or choose --platform=ptrace",
         )
-    filtered = next((v for k, v in _status() if k == "Seccomp"), "0") == "2"
-    if filtered:
+    if error.errno == errno.EBUSY:
         return Availability.no(
-            f"{what} is refused by a seccomp filter on this process",
-            "allow ptrace, process_vm_readv and process_vm_writev in the filter of the container runsc "
-            "runs in (docker run --security-opt seccomp=unconfined, or --cap-add SYS_PTRACE)",
+            "another seccomp supervisor already answers for this process",
+            "run runsc outside of the container that has a seccomp listener, or choose --platform=ptrace",
         )
     return Availability.no(
-        f"the host refuses {what} on our own child process",
-        "look for a security module that forbids it (SELinux boolean deny_ptrace, AppArmor profile), "
-        "or choose another --platform",
+        f"a process to run guests in cannot be made: {error.strerror}",
+        "look at the limits on processes, memory and address space (ulimit -a)",
     )
 
 
-def _status() -> list[tuple[str, str]]:
-    try:
-        with open("/proc/self/status") as f:
-            return [(k, v.strip()) for k, _, v in (line.partition(":") for line in f)]
-    except OSError:
-        return []
+def _no_memory_access() -> Availability:
+    scope = _first_line(YAMA)
+    if scope in ("2", "3"):
+        return Availability.no(
+            f"the host forbids access to the memory of guest processes ({YAMA} is {scope})",
+            "set kernel.yama.ptrace_scope to 1 or lower in the host's sysctl configuration",
+        )
+    return Availability.no(
+        "the host refuses process_vm_readv and process_vm_writev on our own child process",
+        "allow both in the seccomp filter of the container runsc runs in, and look for a security module "
+        "that forbids them (SELinux boolean deny_ptrace, AppArmor profile)",
+    )
 
 
 def check() -> Availability:
     """Run one system call of a real guest, and read and write its memory."""
     if host.machine() != "x86_64":
         return Availability.no(
-            f"the ptrace platform knows x86-64 only, this is {host.machine()}", "use an x86-64 machine"
+            f"the systrap platform knows x86-64 only, this is {host.machine()}", "use an x86-64 machine"
         )
     try:
         from runsc_platform_systrap.platform import SystrapPlatform
@@ -76,11 +79,11 @@ def check() -> Availability:
     try:
         platform = SystrapPlatform()
     except OSError as e:
-        if e.errno in (errno.EPERM, errno.EACCES, errno.ENOSYS):
-            return _refused("ptrace")
+        return _no_template(e)
+    except AddressSpaceGone:
         return Availability.no(
-            f"a process to run guests in cannot be made: {e.strerror}",
-            "look at the limits on processes, memory and address space (ulimit -a)",
+            "the first guest process was killed by the host",
+            "look for a seccomp filter or security module around runsc, or choose --platform=ptrace",
         )
     try:
         return _try(platform)
@@ -96,20 +99,24 @@ def _try(platform: object) -> Availability:
         space = platform.new_address_space()
         thread = space.new_thread()
         space.map(CODE_AT, 4096, PROT_RWX, MAP_PRIVATE_ANONYMOUS, -1, 0)
-    except OSError as e:
+    except (OSError, AddressSpaceGone) as e:
         return Availability.no(
-            f"a guest process cannot be made: {e.strerror}",
+            f"a guest process cannot be made: {getattr(e, 'strerror', None) or 'it died'}",
             "look at the limits on processes and memory (ulimit -a) and at SELinux's execmem",
         )
-    if space.write(CODE_AT, CODE) != len(CODE) or space.read(CODE_AT, len(CODE)) != CODE:
-        return _refused("process_vm_writev")
+    try:
+        works = space.write(CODE_AT, CODE) == len(CODE) and space.read(CODE_AT, len(CODE)) == CODE
+    except AddressSpaceGone:
+        works = False
+    if not works:
+        return _no_memory_access()
     regs = [0] * registers.COUNT
     regs[registers.RIP] = CODE_AT
     thread.set_regs(regs)
     thread.resume()
     if platform.wait(-1, PATIENCE_NS) is not thread or thread.event != SYSCALL or thread.nr != GETPID:
         return Availability.no(
-            "PTRACE_SYSEMU does not stop a system call here (an emulator or another sandbox around us?)",
+            "a system call does not become SIGSYS here (an emulator or another sandbox around us?)",
             "run runsc on a Linux kernel of its own, or choose another --platform",
         )
     return Availability.yes()

@@ -12,8 +12,8 @@ from runsc_platform_systrap._engine import ffi, lib
 from runsc_platform_systrap.space import PAGE, SMALL, SYS_MUNMAP, SystrapAddressSpace, failed
 from runsc_platform_systrap.thread import EVENT, SystrapThread
 
-TYSY_CHECKING = False
-if TYSY_CHECKING:
+TYPE_CHECKING = False
+if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runsc.plugins.availability import Availability, HostCall

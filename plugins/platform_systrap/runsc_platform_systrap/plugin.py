@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from runsc.plugins.hookspecs import hookimpl
 
-TYSY_CHECKING = False
-if TYSY_CHECKING:
+TYPE_CHECKING = False
+if TYPE_CHECKING:
     from runsc.config import Config
     from runsc.platform import Platform
     from runsc.plugins.availability import Availability

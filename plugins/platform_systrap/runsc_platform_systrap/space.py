@@ -10,8 +10,8 @@ from runsc.platform import AddressSpace, AddressSpaceGone, Thread
 from runsc_platform_systrap._engine import ffi, lib
 from runsc_platform_systrap.thread import SystrapThread
 
-TYSY_CHECKING = False
-if TYSY_CHECKING:
+TYPE_CHECKING = False
+if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 

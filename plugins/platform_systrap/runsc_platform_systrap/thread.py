@@ -9,8 +9,8 @@ from runsc.abi import xstate
 from runsc.platform import AddressSpaceGone, Fault, Thread
 from runsc_platform_systrap._engine import ffi, lib
 
-TYSY_CHECKING = False
-if TYSY_CHECKING:
+TYPE_CHECKING = False
+if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
