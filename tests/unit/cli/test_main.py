@@ -61,8 +61,8 @@ def test_version(call: Call) -> None:
         (["state"], "state needs the id of a container: write runsc state ID"),
         (["state", "../c1"], '"../c1" can\'t be the id of a container: use letters, digits and the characters _ + - .'),
         (["create", "c1"], "the command create is not implemented yet: 'runsc help' lists what there is"),
-        (["--platform=nope", "do", "true"], "unknown platform nope: there are: ptrace"),
-        (["--platform=kvm", "do", "true"], "platform kvm is not installed: installed: ptrace"),
+        (["--platform=nope", "do", "true"], "unknown platform nope: there are: ptrace, systrap"),
+        (["--platform=kvm", "do", "true"], "platform kvm is not installed: installed: ptrace, systrap"),
         (["--fs=gofer", "do", "true"], "filesystem gofer is not installed: installed: direct"),
         (["--network=host", "do", "true"], "network host is not installed: installed: none"),
         (["plugins", "--format=xml"], "Invalid value for '--format': 'xml' is not one of 'text', 'json': 'runsc help' shows how it is written"),
@@ -112,7 +112,7 @@ def test_debug_shows_the_traceback(call: Call) -> None:
     code, out, err = call("--debug", "--platform=nope", "do", "true")
     assert (code, out) == (128, "")
     assert "Traceback (most recent call last):" in err
-    assert err.endswith("\nrunsc: unknown platform nope: there are: ptrace\n")
+    assert err.endswith("\nrunsc: unknown platform nope: there are: ptrace, systrap\n")
 
 
 @pytest.mark.parametrize("form", ["text", "json"])

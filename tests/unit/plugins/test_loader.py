@@ -60,14 +60,14 @@ def test_stevedore_is_not_imported_when_all_is_clear(factory: Factory) -> None:
 
 def test_an_unknown_name_lists_the_names_nearest_first(factory: Factory) -> None:
     factory.plugin("zebra")
-    assert failure("platform", "zebr") == "unknown platform zebr: there are: zebra, ptrace"
-    assert failure("platform", "trace") == "unknown platform trace: there are: ptrace, zebra"
+    assert failure("platform", "zebr") == "unknown platform zebr: there are: zebra, ptrace, systrap"
+    assert failure("platform", "trace") == "unknown platform trace: there are: ptrace, systrap, zebra"
 
 
 @pytest.mark.parametrize(
     ("kind", "name", "message"),
     [
-        ("platform", "kvm", "platform kvm is not installed: installed: ptrace"),
+        ("platform", "kvm", "platform kvm is not installed: installed: ptrace, systrap"),
         ("network", "netstack", "network netstack is not installed: installed: none"),
         ("filesystem", "gofer9p", "filesystem gofer9p is not installed: installed: direct"),
     ],
