@@ -28,6 +28,7 @@ ffi.cdef(
     struct pe_thread;
     struct pe_engine { uint64_t stub, scratch, task_size, min_address; ...; };
 
+    int pe_kills_by_ptrace(void);
     struct pe_engine *pe_open(int *err);
     void pe_close(struct pe_engine *e);
     void pe_free(struct pe_engine *e);

@@ -30,7 +30,7 @@ KILLED = b"the sandbox's process died (killed because it made a host call that i
 FATAL = """
 openat open openat2 openat-32bit-dirfd openat-following openat-writing openat-creating openat-tmpfile
 mkdirat mknodat unlinkat renameat2 stat access readlink chdir chroot chmod listdir open_by_handle_at
-name_to_handle_at execve execveat fork vfork clone clone3 kill kill-9-all kill-group tgkill tkill
+name_to_handle_at execve execveat fork vfork clone clone3 kill kill-9 kill-9-all kill-group tgkill tkill
 rt_sigqueueinfo pidfd_open ptrace-attach ptrace-seize prlimit64 prlimit64-own setpriority sigio-to-victim
 socket socket-unix socketpair connect sendto sendmsg mount umount2 unshare setns pivot_root setuid setresgid
 capset prctl seccomp bpf perf_event_open io_uring_setup userfaultfd keyctl init_module reboot sethostname
@@ -38,7 +38,12 @@ tiocsti tiocsctty mmap-exec mprotect-exec int80 x32 no-such-call
 """.split()  # noqa: SIM905
 
 #: What the filter can't see; the Landlock version from which on it fails (EPERM).
-CONFINED = {"kill-9": 6, "process_vm_readv": 1, "process_vm_writev": 1}
+CONFINED = {"process_vm_readv": 1, "process_vm_writev": 1}
+
+
+def kernel_version() -> tuple[int, int]:
+    major, minor = os.uname().release.split(".")[:2]
+    return int(major), int(minor)
 
 
 def landlock_version() -> int:
@@ -95,6 +100,8 @@ def test_the_stand_in_runs_in_the_jail(attack: Attack) -> None:
 
 @pytest.mark.parametrize("name", FATAL)
 def test_a_forbidden_call_kills(attack: Attack, name: str) -> None:
+    if name == "kill-9" and kernel_version() < (5, 19):
+        pytest.skip("an older kernel needs kill(2) to end guest processes")
     code, out, err = attack(name, "on")
     assert code == 128
     assert out == b""

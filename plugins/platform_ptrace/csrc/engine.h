@@ -130,6 +130,8 @@ int64_t pe_now(void);
 int pe_wait_stop(struct pe_engine *e, struct pe_thread *t, int *status);
 
 /* inject.c */
+int pe_kills_by_ptrace(void);
+void pe_kill_child(pid_t pid);
 int64_t pe_filter_stub(struct pe_engine *e, struct pe_thread *t);
 int64_t pe_inject(struct pe_engine *e, struct pe_thread *t, long nr, uint64_t a0, uint64_t a1,
                   uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);

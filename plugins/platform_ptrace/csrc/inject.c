@@ -226,13 +226,13 @@ struct pe_thread *pe_clone(struct pe_engine *e, struct pe_thread *parent, int as
         return NULL;
     }
     if (!as_thread && (space = pe_space_new(e, (pid_t)pid)) == NULL) {
-        kill((pid_t)pid, SIGKILL);
+        pe_kill_child((pid_t)pid);
         *err = -ENOMEM;
         return NULL;
     }
     t = pe_thread_new(e, space, (pid_t)pid);
     if (t == NULL) {
-        kill((pid_t)pid, SIGKILL);
+        pe_kill_child((pid_t)pid);
         *err = -ENOMEM;
         return NULL;
     }

@@ -159,9 +159,18 @@ void pe_reaped(struct pe_engine *e, struct pe_thread *t) {
 }
 
 void pe_kill_space(struct pe_space *s) {
-    /* The leader is reaped last, so its id is still ours while any thread is. */
-    if (s->live > 0)
-        kill(s->tgid, SIGKILL);
+    struct pe_thread *t;
+
+    if (!pe_kills_by_ptrace()) {
+        /* The leader is reaped last, so its id is still ours while any thread is. */
+        if (s->live > 0)
+            kill(s->tgid, SIGKILL);
+        return;
+    }
+    /* Each: one that has ended and is not reaped yet passes nothing on to the others. */
+    for (t = s->threads; t != NULL; t = t->sibling)
+        if (t->state != PE_ST_DEAD)
+            ptrace(PTRACE_KILL, t->tid, 0, 0);
 }
 
 /* ---- from status to event ---- */

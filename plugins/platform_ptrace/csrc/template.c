@@ -16,6 +16,7 @@
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -74,6 +75,28 @@ static uint64_t read_min_address(void) {
     return value < 65536 ? 65536 : value;
 }
 
+/* From Linux 5.19 on PTRACE_KILL is SIGKILL, whatever the tracee is doing. Unlike kill(2) it reaches nobody
+ * else, so the process needs no right to signal. */
+int pe_kills_by_ptrace(void) {
+    static int answer = -1;
+    struct utsname name;
+    int major, minor;
+
+    if (answer < 0) {
+        answer = uname(&name) == 0 && sscanf(name.release, "%d.%d", &major, &minor) == 2 &&
+                 (major > 5 || (major == 5 && minor >= 19));
+    }
+    return answer;
+}
+
+/* A tracee that has no struct pe_thread. */
+void pe_kill_child(pid_t pid) {
+    if (pe_kills_by_ptrace())
+        ptrace(PTRACE_KILL, pid, 0, 0);
+    else
+        kill(pid, SIGKILL);
+}
+
 struct pe_engine *pe_open(int *err) {
     struct pe_engine *e = calloc(1, sizeof *e);
 
@@ -81,6 +104,7 @@ struct pe_engine *pe_open(int *err) {
     if (e == NULL)
         return NULL;
     e->owner = getpid();
+    pe_kills_by_ptrace(); /* asks once, while it may */
     e->queue_tail = &e->queue;
     e->base_limit = TOP;
     e->min_address = read_min_address();

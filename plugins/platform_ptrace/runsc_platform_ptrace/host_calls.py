@@ -10,6 +10,7 @@ from os import getpid
 from signal import SIGCHLD, SIGKILL
 
 from runsc.plugins.availability import HostCall, argument, int_argument, without
+from runsc_platform_ptrace._engine import lib
 
 #: ptrace(2) requests on tracees we have. None of them makes one of another process: a stub's children are
 #: traced from birth (CLONE_PTRACE).
@@ -18,6 +19,7 @@ REQUESTS = {
     "POKEDATA": 5,
     "POKEUSER": 6,
     "CONT": 7,
+    "KILL": 8,
     "GETREGS": 12,
     "SETREGS": 13,
     "SYSEMU": 31,
@@ -31,7 +33,15 @@ _WRITING = 0o20001103  # O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | __O_TMPFILE
 
 
 def host_calls() -> tuple[HostCall, ...]:
-    """The list for this process."""
+    """The list for this process. On an old kernel, it takes kill(2) to end guest processes."""
+    calls = _calls()
+    if not lib.pe_kills_by_ptrace():
+        kill = HostCall("kill", "end guest processes", without(0, 0x80000000), int_argument(1, SIGKILL))
+        calls = (*calls, kill)
+    return calls
+
+
+def _calls() -> tuple[HostCall, ...]:
     return (
         HostCall("ptrace", "stop, inspect and resume guest threads", argument(0, *REQUESTS.values())),
         HostCall("wait4", "learn which guest thread stopped or ended"),
@@ -46,7 +56,6 @@ def host_calls() -> tuple[HostCall, ...]:
                  int_argument(0, getpid()), int_argument(2, SIGCHLD)),
         HostCall("sched_yield", "let a guest thread on the same processor run while spinning for its stop"),
         HostCall("clock_gettime", "bound spins and waits; CPU time of guest processes"),
-        HostCall("kill", "end guest processes", without(0, 0x80000000), int_argument(1, SIGKILL)),
         HostCall("process_vm_readv", "read guest memory"),
         HostCall("process_vm_writev", "write guest memory"),
         HostCall("openat", "resident size and CPU times of stubs, below the /proc descriptor opened at start",
