@@ -133,7 +133,7 @@ class RegularFile(File):
         return self.source.read_data(count, offset)
 
     def write(self, task: Task, data: bytes) -> int:
-        if self.flags & O_APPEND:
+        if self.flags & O_APPEND and data:  # writing nothing doesn't even move the offset
             self.pos = self.source.end_of_data()
         count = self._write(task, data, self.pos)
         self.pos += count

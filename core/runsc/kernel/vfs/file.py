@@ -101,7 +101,7 @@ class File:
 
     def write(self, task: Task, data: bytes) -> int:
         """Write at the offset (the end with O_APPEND), which moves on; how much was written."""
-        if self.flags & O_APPEND:
+        if self.flags & O_APPEND and data:
             self.inode.refresh()
             self.pos = self.inode.size
         count = self.pwrite(task, data, self.pos)
