@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from errno import EAFNOSUPPORT
 
+from runsc.abi.socket import AF_INET, AF_INET6
 from runsc.kernel.errors import LinuxError
+from runsc.kernel.socket.inet.family import inet_socket
 from runsc.network import Network
 from runsc.plugins.availability import Availability
 from runsc.plugins.hookspecs import hookimpl
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class NoNetwork(Network):
-    """Has no protocol family at all: a guest sees a kernel built without networking."""
+    """The loopback and nothing else, as in a network namespace that nothing was put into."""
 
     __slots__ = ()
 
@@ -29,7 +31,9 @@ class NoNetwork(Network):
         return Availability.yes()
 
     def socket(self, kernel: Kernel, task: Task, family: int, kind: int, protocol: int) -> SocketFile:
-        """socket(2) of a family that isn't there: EAFNOSUPPORT, whatever the rest says."""
+        """socket(2): AF_INET and AF_INET6 on the kernel's loopback; EAFNOSUPPORT for other families."""
+        if family in (AF_INET, AF_INET6):
+            return inet_socket(kernel, task, family, kind, protocol)
         raise LinuxError(EAFNOSUPPORT)
 
     def close(self) -> None:
@@ -40,7 +44,7 @@ class NonePlugin:
     """The plugin as the loader sees it."""
 
     api_version = 1
-    summary = "no network but local sockets"
+    summary = "no network but the loopback"
 
     @hookimpl
     def check_network(self) -> Availability:

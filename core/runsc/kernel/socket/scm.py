@@ -97,11 +97,13 @@ class Rights:
 
 
 class Ancillary:
-    """What goes with one message to be sent."""
+    """What goes with one message to be sent; ``others``: (level, type, data) of other levels than SOL_SOCKET.
+    """
 
-    __slots__ = ("cred", "rights")
+    __slots__ = ("cred", "others", "rights")
 
     def __init__(self) -> None:
+        self.others: list[tuple[int, int, bytes]] = []
         self.rights: Rights | None = None
         self.cred: Ucred | None = None
 
@@ -125,6 +127,7 @@ def parse(task: Task, control: bytes) -> Ancillary:
             data = control[at + CMSGHDR.size : at + length]
             at += (length + 7) & ~7
             if level != SOL_SOCKET:
+                found.others.append((level, kind, data))
                 continue
             if kind == SCM_RIGHTS:
                 if len(files) + len(data) // 4 > SCM_MAX_FD:

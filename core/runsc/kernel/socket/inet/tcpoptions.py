@@ -1,0 +1,186 @@
+"""Options at SOL_TCP (tcp(7), net/ipv4/tcp.c: do_tcp_setsockopt, do_tcp_getsockopt), TCP_INFO among them."""
+
+from __future__ import annotations
+
+from errno import EINVAL, ENOENT, ENOPROTOOPT, EPERM
+from struct import Struct
+
+from runsc.abi.inet import (
+    IPPROTO_TCP,
+    TCP_CA_NAME_MAX,
+    TCP_CLOSE,
+    TCP_CONGESTION,
+    TCP_CORK,
+    TCP_DEFER_ACCEPT,
+    TCP_FASTOPEN,
+    TCP_FASTOPEN_CONNECT,
+    TCP_FASTOPEN_NO_COOKIE,
+    TCP_INFO,
+    TCP_INQ,
+    TCP_KEEPCNT,
+    TCP_KEEPIDLE,
+    TCP_KEEPINTVL,
+    TCP_LINGER2,
+    TCP_LISTEN,
+    TCP_MAXSEG,
+    TCP_NODELAY,
+    TCP_NOTSENT_LOWAT,
+    TCP_QUICKACK,
+    TCP_REPAIR,
+    TCP_SYNCNT,
+    TCP_THIN_DUPACK,
+    TCP_THIN_LINEAR_TIMEOUTS,
+    TCP_TIMESTAMP,
+    TCP_TX_DELAY,
+    TCP_USER_TIMEOUT,
+    TCP_WINDOW_CLAMP,
+)  # fmt: skip
+from runsc.kernel.errors import LinuxError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runsc.kernel.socket.inet.stream import TcpSocket
+
+TCP_ULP = 31
+
+#: Numbers: default, least, most.
+_NUMBERS = {
+    TCP_NODELAY: (0, None, None), TCP_CORK: (0, None, None), TCP_QUICKACK: (1, None, None),
+    TCP_KEEPIDLE: (7200, 1, 32767), TCP_KEEPINTVL: (75, 1, 32767), TCP_KEEPCNT: (9, 1, 127), TCP_SYNCNT: (6,
+    1, 127), TCP_LINGER2: (60, None, None), TCP_DEFER_ACCEPT: (0, None, None), TCP_WINDOW_CLAMP: (0, 0, None),
+    TCP_USER_TIMEOUT: (0, 0, None), TCP_FASTOPEN: (0, 0, None), TCP_FASTOPEN_CONNECT: (0, 0, 1),
+    TCP_FASTOPEN_NO_COOKIE: (0, 0, 1), TCP_NOTSENT_LOWAT: (0, None, None), TCP_INQ: (0, 0, 1),
+    TCP_THIN_LINEAR_TIMEOUTS: (0, 0, 1), TCP_THIN_DUPACK: (0, 0, 1), TCP_TX_DELAY: (0, 0, 0),
+}  # fmt: skip
+_SWITCHES = frozenset((TCP_NODELAY, TCP_CORK, TCP_QUICKACK))
+#: What congestion controls there are: nothing is ever lost, so their names are all there is to them.
+_CONGESTION = (b"cubic", b"reno")
+#: The segment size before and after the connection is made.
+_MSS_UNKNOWN, _MSS = 536, 32768
+#: The loopback's MTU, and what an IPv4 packet of it has for data.
+_PMTU, _ADVMSS = 65535, 65483
+_FIN_TIMEOUT = 60
+_FIN_TIMEOUT_MAX = 120
+_RTO_MAX = 120
+
+#: struct tcp_info: eight bytes, twenty-four numbers, and pairs of longer ones up to tcpi_segs_in and beyond.
+_INFO_BYTES = Struct("<8B24I")
+_INFO_REST = Struct("<4Q6I5Q2I2Q2IIIII12x")
+INFO_SIZE = 248
+
+
+def set_tcp(socket: TcpSocket, name: int, value: bytes) -> None:
+    """setsockopt(2) at SOL_TCP."""
+    key = (IPPROTO_TCP, name)
+    if name == TCP_CONGESTION:
+        wanted = value[: TCP_CA_NAME_MAX - 1].split(b"\0")[0]
+        if not value:
+            raise LinuxError(EINVAL)
+        if wanted not in _CONGESTION:
+            raise LinuxError(ENOENT)
+        socket.levels[key] = _CONGESTION.index(wanted)
+        return
+    if name == TCP_ULP:
+        raise LinuxError(ENOENT if value else EINVAL)
+    if len(value) < 4:
+        raise LinuxError(EINVAL)
+    number = int.from_bytes(value[:4], "little", signed=True)
+    if name == TCP_MAXSEG:
+        if number and not 88 <= number <= 32767:
+            raise LinuxError(EINVAL)
+        socket.levels[key] = number
+        return
+    if name in (TCP_TIMESTAMP, TCP_REPAIR):
+        raise LinuxError(EPERM)
+    if name not in _NUMBERS:
+        raise LinuxError(ENOPROTOOPT)
+    _, least, most = _NUMBERS[name]
+    if (least is not None and number < least) or (most is not None and number > most):
+        raise LinuxError(EINVAL)
+    if name in _SWITCHES:
+        number = int(number != 0)
+    elif name == TCP_LINGER2:
+        number = -1 if number < 0 else min(number, _FIN_TIMEOUT_MAX) or _FIN_TIMEOUT
+    elif name == TCP_DEFER_ACCEPT:
+        number = _deferred_seconds(number)
+    elif socket.state != TCP_CLOSE and (
+        name == TCP_FASTOPEN_CONNECT
+        or (name == TCP_FASTOPEN and socket.state != TCP_LISTEN)
+        or (name == TCP_WINDOW_CLAMP and not number)
+    ):
+        raise LinuxError(EINVAL)
+    socket.levels[key] = number
+
+
+def _deferred_seconds(seconds: int) -> int:
+    """Rounded up to whole tries, of which each takes twice as long (secs_to_retrans, retrans_to_secs)."""
+    if seconds <= 0:
+        return 0
+    total = step = 1
+    while total < seconds:
+        step = min(step * 2, _RTO_MAX)
+        total += step
+        if total > 255 * _RTO_MAX:
+            break
+    return total
+
+
+def get_tcp(socket: TcpSocket, name: int, length: int) -> bytes:
+    """getsockopt(2) at SOL_TCP."""
+    key = (IPPROTO_TCP, name)
+    levels = socket.levels
+    if name == TCP_INFO:
+        return tcp_info(socket)
+    if name == TCP_CONGESTION:
+        return _CONGESTION[levels.get(key, 0)].ljust(TCP_CA_NAME_MAX, b"\0")
+    if name == TCP_ULP:
+        return b""
+    if name == TCP_REPAIR:
+        number = 0
+    elif name == TCP_MAXSEG:
+        number = levels.get(key, 0)
+        if socket.state not in (TCP_CLOSE, TCP_LISTEN):
+            number = min(number or _MSS, _MSS)
+        elif not number:
+            number = _MSS_UNKNOWN
+    elif name == TCP_WINDOW_CLAMP and key not in levels:
+        number = 65536 if socket.state not in (TCP_CLOSE, TCP_LISTEN) else 0
+    elif name == TCP_QUICKACK:
+        number = levels.get(key, 1)
+    elif name in _NUMBERS:
+        number = levels.get(key, _NUMBERS[name][0])
+    else:
+        raise LinuxError(ENOPROTOOPT)
+    return (number & 0xFFFFFFFF).to_bytes(4, "little")
+
+
+def tcp_info(socket: TcpSocket) -> bytes:
+    """struct tcp_info (linux/tcp.h): the state, the sizes and the counts are the socket's; what only packets
+    on a wire have (losses, retransmissions) is 0, and the round trip is that of a loopback."""
+    state = socket.state
+    if state == TCP_LISTEN:
+        head = _INFO_BYTES.pack(
+            state, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, len(socket.accepted), socket.backlog, *[0] * 18
+        )
+        return head.ljust(INFO_SIZE, b"\0")
+    mss = _MSS if state != TCP_CLOSE or socket.sent or socket.received else _MSS_UNKNOWN
+    options, scales = (7, 0xAA) if mss == _MSS else (0, 0)
+    unsent = socket.unsent_bytes()
+    segments_out = socket.sent // _MSS + 1 if socket.sent else 0
+    segments_in = socket.received // _MSS + 1 if socket.received else 0
+    rtt = 20
+    head = _INFO_BYTES.pack(
+        state, 0, 0, 0, 0, options, scales, 0,
+        204000, 40000, mss, min(mss, _ADVMSS),
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0,  # unacked ... last_ack_recv
+        _PMTU, socket.window, rtt, rtt // 2, 0x7FFFFFFF, 10, _ADVMSS, 3,
+        0, socket.window,
+    )  # fmt: skip
+    received = socket.received + socket.queued
+    rest = _INFO_REST.pack(
+        0, 0xFFFFFFFFFFFFFFFF, socket.sent - unsent, received,
+        segments_out, segments_in, unsent, rtt, int(segments_in > 0), int(segments_out > 0),
+        0, 0, 0, 0, socket.sent - unsent,
+        0, 0, 0, 0, 0, 0, 0, 0, 0,
+    )  # fmt: skip
+    return (head + rest)[:INFO_SIZE].ljust(INFO_SIZE, b"\0")
