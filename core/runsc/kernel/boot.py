@@ -285,5 +285,5 @@ def shut_down(kernel: Kernel) -> None:
             exit_task(thread, 9)
     if kernel.console is not None:
         kernel.console.restore()
-    kernel.poller.close()
+    kernel.close()
     kernel.log.debug(f"kernel shut down in {(monotonic_ns() - started) / 1e6:.1f} ms")

@@ -52,6 +52,7 @@ class Kernel:
     __slots__ = (
         "boot_time_ns",
         "clock",
+        "closers",
         "config",
         "console",
         "cpus",
@@ -110,6 +111,8 @@ class Kernel:
         #: called with each task that ends, while its memory can still be reached (robust futexes,
         #: clear_child_tid)
         self.exit_hooks: list[Callable[[Task], None]] = [futex_task_exit]
+        #: called once when the kernel goes down: whoever holds a descriptor of the host gives it back here
+        self.closers: list[Callable[[], None]] = []
         #: what modules keep once for each kernel, by name
         self.extra: dict[str, Any] = {}
 
@@ -283,6 +286,13 @@ class Kernel:
             exit_group(task, SIGKILL)
         else:
             raise AssertionError(f"the platform reported an unknown event {thread.event}")
+
+    def close(self) -> None:
+        """Give back what the kernel and its parts hold of the host. Idempotent."""
+        closers, self.closers = self.closers, []
+        for closer in reversed(closers):
+            closer()
+        self.poller.close()
 
     # -- tasks --------------------------------------------------------------------------------
 

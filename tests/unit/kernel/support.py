@@ -226,7 +226,7 @@ def close_kernels() -> None:
             if not task.mm.released:
                 task.mm.released = True
                 task.mm.release_areas()
-        kernel.poller.close()
+        kernel.close()
 
 
 def make_kernel(table: Any = None) -> Kernel:

@@ -34,6 +34,12 @@ class HostFacts:
             self.memory_fd = -1
         self.sys: dict[str, bytes] = {}
 
+    def close(self) -> None:
+        """Idempotent."""
+        fd, self.memory_fd = self.memory_fd, -1
+        if fd >= 0:
+            os.close(fd)
+
     def memory(self) -> dict[str, int]:
         """The host's meminfo, in kB (HugePages_* count pages), in the order in which Linux prints it."""
         text = os.pread(self.memory_fd, 16384, 0).decode() if self.memory_fd >= 0 else ""
@@ -59,6 +65,7 @@ def host_facts(kernel: Kernel) -> HostFacts:
     facts: HostFacts | None = kernel.extra.get("host_facts")
     if facts is None:
         facts = kernel.extra["host_facts"] = HostFacts(kernel.cpus)
+        kernel.closers.append(facts.close)
     return facts
 
 
