@@ -3,9 +3,10 @@
     python bench/compare.py PROGRAM [ROW...] [--rounds=3] [--platform=ptrace]... [--other=RUNSC] [--json=FILE]
 
 PROGRAM prints a JSON object a line, {"name": ..., "us": ...}, for each row it is asked for (all without
-arguments); it must be static, so that it runs the same everywhere. Each round runs every runtime once, in turn, so that a
-busy moment of the machine falls on all of them; the figure is the median of the rounds. ``--other`` names
-another OCI runtime's binary that has a ``do`` command (Debian's runsc), run with its ptrace platform.
+arguments); it must be static, so that it runs the same everywhere. Each round runs every runtime once, in
+turn, so that a busy moment of the machine falls on all of them; the figure is the median of the rounds.
+``--other`` names another OCI runtime's binary that has a ``do`` command (Debian's runsc), run with its ptrace
+platform.
 """
 
 from __future__ import annotations
