@@ -226,7 +226,7 @@ def key_of(task: Task, addr: int, private: bool, write: bool = False) -> Key:
     if addr & 3:
         raise LinuxError(EINVAL)
     if private:
-        if addr >= USER_END:
+        if addr > USER_END:
             raise LinuxError(EFAULT)  # access_ok: what is above our own end is not looked at
         return mm, addr
     if addr >= mm.space.task_size:
