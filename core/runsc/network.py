@@ -47,6 +47,10 @@ class Network(ABC):
         Everything else is given up. Asked when the jail is closed."""
         return ()
 
+    def start(self, kernel: Kernel) -> None:  # noqa: B027 - most have nothing to do
+        """The kernel that it is for is there, but runs no program yet: enter interfaces
+        (``runsc.kernel.socket.devices``) and the tables of /proc/net (``kernel.extra["proc_net"]``)."""
+
     @abstractmethod
     def socket(self, kernel: Kernel, task: Task, family: int, kind: int, protocol: int) -> SocketFile:
         """A new socket for ``task``, as socket(2): ``kind`` is SOCK_STREAM... without SOCK_CLOEXEC and

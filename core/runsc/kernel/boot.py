@@ -54,6 +54,7 @@ def start(
     """
     kernel = Kernel(platform, log, config, dispatch_table(), PidNamespace())
     kernel.network = network
+    network.start(kernel)
     kernel.cpus = tuple(sorted(os.sched_getaffinity(0)))
     kernel.extra["hwcap"] = host_hwcap()
     kernel.hostname = os.uname().nodename.encode()
@@ -177,7 +178,7 @@ def start_tracer(kernel: Kernel, config: Config, log: Any) -> None:
 def begin_program(kernel: Kernel, task: Task, command: Command) -> None:
     """Change to the working directory, find the program and load it; raises RunscError."""
     from runsc.kernel.syscalls.decl import REGISTERS_SET
-    from runsc.kernel.syscalls.process import exec_program
+    from runsc.kernel.syscalls.exec import exec_program
     from runsc.kernel.vfs.namei import lookup
     from runsc.kernel.vfs.operations import open_file
 

@@ -15,7 +15,6 @@ from errno import (
     EMSGSIZE,
     ENODATA,
     ENOTCONN,
-    ENOTTY,
     EOPNOTSUPP,
     EPERM,
     EPIPE,
@@ -57,6 +56,7 @@ from runsc.kernel.errors import WOULD_BLOCK, LinuxError
 from runsc.kernel.fs.anon import anon_inodes
 from runsc.kernel.socket import unixnames
 from runsc.kernel.socket.file import Received, SocketFile
+from runsc.kernel.socket.netdevice import interfaces
 from runsc.kernel.socket.scm import NO_CREDENTIALS, Ancillary, own_credentials
 
 TYPE_CHECKING = False
@@ -556,7 +556,7 @@ class UnixSocket(SocketFile):
         if request == SIOCOUTQ:
             task.mm.write_u32(arg, self.wmem)
             return 0
-        raise LinuxError(ENOTTY)
+        return interfaces(task, request, arg)
 
     def getsockopt(self, task: Task, level: int, name: int, length: int) -> bytes:
         if level == SOL_SOCKET:

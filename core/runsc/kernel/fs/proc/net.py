@@ -81,16 +81,19 @@ def net_files(kernel: Kernel) -> list[tuple[str, Show]]:
 
     files = [(name, table(name, head)) for name, head in _TABLES]
     files.append(("dev", lambda reader: show_dev(kernel)))
-    files.append(("sockstat", lambda reader: _SOCKSTAT))
+    files.append(("sockstat", lambda reader: kernel.extra.get("proc_net", {}).get("sockstat", _no_sockets)()))
     files.append(("snmp", lambda reader: _SNMP))
     return sorted(files)
 
 
-_SOCKSTAT = (
-    "sockets: used 0\n"
-    "TCP: inuse 0 orphan 0 tw 0 alloc 0 mem 0\nUDP: inuse 0 mem 0\nUDPLITE: inuse 0\nRAW: inuse 0\n"
-    "FRAG: inuse 0 memory 0\n"
-)
+def _no_sockets() -> str:
+    return (
+        "sockets: used 0\n"
+        "TCP: inuse 0 orphan 0 tw 0 alloc 0 mem 0\nUDP: inuse 0 mem 0\nUDPLITE: inuse 0\nRAW: inuse 0\n"
+        "FRAG: inuse 0 memory 0\n"
+    )
+
+
 _SNMP = (
     "Ip: Forwarding DefaultTTL InReceives InHdrErrors InAddrErrors ForwDatagrams InUnknownProtos InDiscards "
     "InDelivers"

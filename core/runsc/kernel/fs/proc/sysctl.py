@@ -121,7 +121,7 @@ _FIXED: dict[str, str] = {
     "net/ipv4/ip_local_reserved_ports": "",
     "net/ipv4/ip_nonlocal_bind": "0",
     "net/ipv4/ip_unprivileged_port_start": "1024",
-    "net/ipv4/ping_group_range": "1\t0",
+    "net/ipv4/ping_group_range": "0\t2147483647",
     "net/ipv4/tcp_available_congestion_control": "reno cubic",
     "net/ipv4/tcp_congestion_control": "cubic",
     "net/ipv4/tcp_fin_timeout": "60",

@@ -71,7 +71,7 @@ def listen(socket: TcpSocket, backlog: int) -> None:
         socket.autobind()
     else:
         stack.expire()
-        if stack.tcp.conflicts(socket, socket.local[0], socket.num, listening=True):
+        if stack.tcp.conflicts(socket, socket.local[0], socket.num):
             raise LinuxError(EADDRINUSE)
     stack.listeners.setdefault(socket.num, []).append(socket)
     socket.state = TCP_LISTEN

@@ -18,6 +18,7 @@ from errno import (
     EPERM,
     EPROTO,
 )  # fmt: skip
+from struct import pack
 
 from runsc.abi.inet import (
     IFNAMSIZ,
@@ -113,6 +114,12 @@ SO_COOKIE = 57
 SO_BINDTOIFINDEX = 62
 SO_TIMESTAMP_NEW = 63
 SO_TIMESTAMPNS_NEW = 64
+SO_ATTACH_FILTER = 26
+SO_TIMESTAMPING = 37
+SO_PEEK_OFF = 42
+SO_MEMINFO = 55
+SO_ZEROCOPY = 60
+SO_TXTIME = 61
 SO_TXREHASH = 74
 
 #: SOL_SOCKET numbers that are kept: their default.
@@ -143,6 +150,8 @@ _IP6_NUMBERS = {
     IPV6_MTU_DISCOVER: (1, 0, 5), IPV6_MULTICAST_ALL: (1, 0, 1), IPV6_TCLASS: (0, -1, 255), 73: (0, 0, 255),
     76: (0, None, None), 72: (0x500, None, None),
 }  # fmt: skip
+#: Extension headers to send: there are never any (IPV6_HOPOPTS, IPV6_RTHDRDSTOPTS, IPV6_RTHDR, IPV6_DSTOPTS).
+_IP6_HEADERS = frozenset((54, 55, 57, 59))
 #: What -1 stands for.
 _IP6_DEFAULTS = {IPV6_UNICAST_HOPS: 64, IPV6_MULTICAST_HOPS: 1, IPV6_TCLASS: 0}
 _LOCAL_MTU4, _LOCAL_MTU6 = 65535, 65536
@@ -211,6 +220,12 @@ def _set_socket(socket: InetSocket, task: Task, name: int, value: bytes) -> None
         socket.device = number
     elif name in _KEPT:
         socket.options[name] = number if name == SO_INCOMING_CPU else int(number != 0)
+    elif name == SO_PEEK_OFF:
+        if number != -1:
+            raise LinuxError(EOPNOTSUPP)
+    elif name in (SO_ZEROCOPY, SO_TIMESTAMPING):
+        if number:  # nothing would ever come of it
+            raise LinuxError(EOPNOTSUPP)
     elif name == SO_MAX_PACING_RATE:
         socket.options[name] = int.from_bytes(value[:8], "little")
     elif name == SO_TXREHASH:
@@ -419,7 +434,7 @@ def _get_socket(socket: InetSocket, task: Task, name: int, length: int) -> bytes
         raise LinuxError(ENODATA)
     if name == SO_PEERNAME:
         address = socket.getpeername()
-        if length < len(address) or length > 128:
+        if length > len(address):
             raise LinuxError(EINVAL)
         return address
     if name in _KEPT:
@@ -427,6 +442,17 @@ def _get_socket(socket: InetSocket, task: Task, name: int, length: int) -> bytes
     if name == SO_MAX_PACING_RATE:
         rate = socket.options.get(name, 0xFFFFFFFFFFFFFFFF)
         return rate.to_bytes(8, "little") if length >= 8 else _pack(min(rate, 0xFFFFFFFF))
+    if name == SO_ATTACH_FILTER:
+        return b""
+    if name in (SO_TIMESTAMPING, SO_TXTIME):
+        return bytes(8)
+    if name == SO_PEEK_OFF:
+        return _pack(-1)
+    if name == SO_ZEROCOPY:
+        return _pack(0)
+    if name == SO_MEMINFO:
+        queued = socket.pending_bytes() if not socket.listening() else 0
+        return pack("<9I", queued, socket.rcvbuf, socket.unsent_bytes(), socket.sndbuf, 0, 0, 0, 0, 0)
     if name == SO_BPF_EXTENSIONS:
         return _pack(64)
     if name == SO_COOKIE:
@@ -437,7 +463,7 @@ def _get_socket(socket: InetSocket, task: Task, name: int, length: int) -> bytes
         return _pack(socket.device)
     if name == SO_LOCK_FILTER:
         return _pack(socket.options.get(name, 0))
-    if name == SO_TXREHASH:
+    if name == SO_TXREHASH and socket.kind == SOCK_STREAM:
         return _pack(socket.options.get(name, 1))
     if name == SO_REUSEPORT:
         return _pack(socket.options.get(name, 0))
@@ -485,5 +511,7 @@ def _get_ipv6(socket: InetSocket, name: int) -> bytes:
         return _pack(socket.levels.get(key, 0))
     if name == IPV6_ADDRFORM:
         raise LinuxError(ENOTCONN)
+    if name in _IP6_HEADERS:
+        return b""
     raise LinuxError(ENOPROTOOPT)
 

@@ -69,12 +69,12 @@ class PortTable:
             if not owners:
                 del self.owners[port]
 
-    def conflicts(self, new: Owner, ip: bytes, port: int, listening: bool = False) -> bool:
+    def conflicts(self, new: Owner, ip: bytes, port: int) -> bool:
         """Is there an owner that ``new`` can't be beside of (inet_csk_bind_conflict)?"""
         owners = self.owners.get(port)
         if not owners:
             return False
-        reuse = new.options.get(SO_REUSEADDR) and not listening
+        reuse = new.options.get(SO_REUSEADDR)
         share = new.options.get(SO_REUSEPORT)
         for owner in owners:
             if owner is new or not overlap(ip, new.only6, owner.local[0], owner.only6):

@@ -165,7 +165,7 @@ class InetSocket(SocketFile):
             port = table.free_port(self, ip)
             if not port:
                 raise LinuxError(EADDRINUSE)
-        elif table.conflicts(self, ip, port, self.listening()):
+        elif table.conflicts(self, ip, port):
             raise LinuxError(EADDRINUSE)
         self.local = (ip, port)
         self.chosen = False

@@ -41,6 +41,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.socket.inet.stream import TcpSocket
 
+TCP_SAVE_SYN = 27
+TCP_SAVED_SYN = 28
 TCP_ULP = 31
 
 #: Numbers: default, least, most.
@@ -62,11 +64,15 @@ _PMTU, _ADVMSS = 65535, 65483
 _FIN_TIMEOUT = 60
 _FIN_TIMEOUT_MAX = 120
 _RTO_MAX = 120
+#: What tcp_info tells that only packets have: time-outs and the round trip in microseconds.
+_RTO_US, _ATO_US, _RTT_US = 204000, 40000, 20
+#: Time stamps, selective acknowledgements and window scaling are agreed on, each by a factor of 2^10.
+_INFO_OPTIONS, _INFO_SCALES = 7, 0xAA
 
-#: struct tcp_info: eight bytes, twenty-four numbers, and pairs of longer ones up to tcpi_segs_in and beyond.
-_INFO_BYTES = Struct("<8B24I")
-_INFO_REST = Struct("<4Q6I5Q2I2Q2IIIII12x")
-INFO_SIZE = 248
+#: struct tcp_info: eight bytes, numbers from tcpi_rto to tcpi_total_retrans, then from tcpi_pacing_rate on.
+_INFO_HEAD = Struct("<8B24I")
+_INFO_TAIL = Struct("<4Q6I4Q2I2Q6IHHI")
+INFO_SIZE = _INFO_HEAD.size + _INFO_TAIL.size
 
 
 def set_tcp(socket: TcpSocket, name: int, value: bytes) -> None:
@@ -133,9 +139,9 @@ def get_tcp(socket: TcpSocket, name: int, length: int) -> bytes:
         return tcp_info(socket)
     if name == TCP_CONGESTION:
         return _CONGESTION[levels.get(key, 0)].ljust(TCP_CA_NAME_MAX, b"\0")
-    if name == TCP_ULP:
+    if name in (TCP_ULP, TCP_SAVED_SYN):
         return b""
-    if name == TCP_REPAIR:
+    if name in (TCP_REPAIR, TCP_SAVE_SYN):
         number = 0
     elif name == TCP_MAXSEG:
         number = levels.get(key, 0)
@@ -159,28 +165,30 @@ def tcp_info(socket: TcpSocket) -> bytes:
     on a wire have (losses, retransmissions) is 0, and the round trip is that of a loopback."""
     state = socket.state
     if state == TCP_LISTEN:
-        head = _INFO_BYTES.pack(
-            state, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, len(socket.accepted), socket.backlog, *[0] * 18
-        )
+        counts = (len(socket.accepted), socket.backlog)
+        head = _INFO_HEAD.pack(state, *[0] * 7, 0, 0, 0, 0, *counts, *[0] * 18)
         return head.ljust(INFO_SIZE, b"\0")
-    mss = _MSS if state != TCP_CLOSE or socket.sent or socket.received else _MSS_UNKNOWN
-    options, scales = (7, 0xAA) if mss == _MSS else (0, 0)
+    made = state != TCP_CLOSE or socket.sent > 0 or socket.received > 0
+    mss = _MSS if made else _MSS_UNKNOWN
+    options, scales = (_INFO_OPTIONS, _INFO_SCALES) if made else (0, 0)
     unsent = socket.unsent_bytes()
-    segments_out = socket.sent // _MSS + 1 if socket.sent else 0
-    segments_in = socket.received // _MSS + 1 if socket.received else 0
-    rtt = 20
-    head = _INFO_BYTES.pack(
+    segments_out = -(-socket.sent // _MSS)
+    received = socket.received + min(socket.queued, socket.window)
+    segments_in = -(-received // _MSS)
+    head = _INFO_HEAD.pack(
         state, 0, 0, 0, 0, options, scales, 0,
-        204000, 40000, mss, min(mss, _ADVMSS),
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0,  # unacked ... last_ack_recv
-        _PMTU, socket.window, rtt, rtt // 2, 0x7FFFFFFF, 10, _ADVMSS, 3,
-        0, socket.window,
+        _RTO_US, _ATO_US, mss, min(mss, _ADVMSS),
+        *[0] * 9,
+        _PMTU, socket.window, _RTT_US, _RTT_US // 2, 0x7FFFFFFF, 10, _ADVMSS, 3, 0, socket.window, 0,
     )  # fmt: skip
-    received = socket.received + socket.queued
-    rest = _INFO_REST.pack(
+    window = socket.peer.window if socket.peer is not None else 0
+    tail = _INFO_TAIL.pack(
         0, 0xFFFFFFFFFFFFFFFF, socket.sent - unsent, received,
-        segments_out, segments_in, unsent, rtt, int(segments_in > 0), int(segments_out > 0),
-        0, 0, 0, 0, socket.sent - unsent,
-        0, 0, 0, 0, 0, 0, 0, 0, 0,
+        segments_out, segments_in, unsent, _RTT_US, segments_in, segments_out,
+        0, 0, 0, 0,
+        segments_out, 0,
+        socket.sent - unsent, 0,
+        0, 0, 0, window, socket.window, 0,
+        0, 0, 0,
     )  # fmt: skip
-    return (head + rest)[:INFO_SIZE].ljust(INFO_SIZE, b"\0")
+    return head + tail

@@ -1,0 +1,2 @@
+"""AF_NETLINK (netlink(7)): the socket (``socket``), and asking about interfaces, addresses and routes
+(``route``)."""
