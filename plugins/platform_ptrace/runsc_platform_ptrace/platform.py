@@ -6,8 +6,8 @@ import errno
 import os
 import time
 
+from runsc.abi import xstate
 from runsc.platform import FAULT, SYSCALL, AddressSpace, AddressSpaceGone, Platform, Thread
-from runsc_platform_ptrace import fpu
 from runsc_platform_ptrace._engine import ffi, lib
 from runsc_platform_ptrace.space import PAGE, SMALL, SYS_MUNMAP, PtraceAddressSpace, failed
 from runsc_platform_ptrace.thread import EVENT, PtraceThread
@@ -119,7 +119,7 @@ class PtracePlatform(Platform):
         ):
             if start < end:
                 template.host_call(SYS_MUNMAP, start, end - start)
-        self.clean_fpu = fpu.initial(thread.get_fpu())
+        self.clean_fpu = xstate.initial(thread.get_fpu())
         result = lib.pe_thread_set_fpu(thread.pointer, self.clean_fpu, len(self.clean_fpu))
         if result < 0:
             raise failed(result)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 
+from runsc.abi import xstate
 from runsc.platform import AddressSpaceGone, Fault, Thread
-from runsc_platform_ptrace import fpu
 from runsc_platform_ptrace._engine import ffi, lib
 
 TYPE_CHECKING = False
@@ -83,8 +83,8 @@ class PtraceThread(Thread):
         self.fault = Fault(signo, code, addr, trapno, err)
 
     def get_fpu(self) -> bytes:
-        buf = ffi.new("char[]", fpu.MAX_SIZE)
-        size = lib.pe_thread_get_fpu(self._c, buf, fpu.MAX_SIZE)
+        buf = ffi.new("char[]", xstate.MAX_SIZE)
+        size = lib.pe_thread_get_fpu(self._c, buf, xstate.MAX_SIZE)
         if size == lib.PE_GONE:
             raise AddressSpaceGone
         if size < 0:
@@ -92,7 +92,7 @@ class PtraceThread(Thread):
         return ffi.buffer(buf, size)[:]  # type: ignore[no-any-return]
 
     def set_fpu(self, area: bytes) -> None:
-        clean = fpu.sanitise(area, self._platform.clean_fpu)
+        clean = xstate.sanitise(area, self._platform.clean_fpu)
         result = lib.pe_thread_set_fpu(self._c, clean, len(clean))
         if result == lib.PE_GONE:
             raise AddressSpaceGone

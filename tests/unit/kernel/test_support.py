@@ -6,7 +6,7 @@ from errno import EFAULT
 
 from support import Buffer, Pending, call, make_kernel, make_task
 
-from runsc.kernel.syscalls import memory, process
+from runsc.kernel.syscalls import memory, process, wait
 
 
 def test_memory_faults_beyond_what_is_mapped() -> None:
@@ -16,14 +16,14 @@ def test_memory_faults_beyond_what_is_mapped() -> None:
     at = buffer.text(b"abc")
     assert task.mm.copy_in_path(at) == b"abc"
     assert task.mm.space.read(0x10000000 + 4090, 100) == bytes(6)
-    assert call(task, process.wait4, -1, 0, 1, 0) == -10
+    assert call(task, wait.wait4, -1, 0, 1, 0) == -10
 
 
 def test_a_call_that_waits_is_woken() -> None:
     parent = make_task(make_kernel())
     child = make_task(parent.kernel, parent=parent)
     out = Buffer(parent).room(8)
-    waiting = call(parent, process.wait4, -1, out, 0, 0)
+    waiting = call(parent, wait.wait4, -1, out, 0, 0)
     assert isinstance(waiting, Pending)
     assert not waiting.woken()
     call(child, process.exit_group_, 7)
@@ -36,4 +36,4 @@ def test_unmapped_status_pointer() -> None:
     parent = make_task(make_kernel())
     child = make_task(parent.kernel, parent=parent)
     call(child, process.exit_group_, 7)
-    assert call(parent, process.wait4, -1, 0x20000000, 0, 0) == -EFAULT
+    assert call(parent, wait.wait4, -1, 0x20000000, 0, 0) == -EFAULT

@@ -17,7 +17,7 @@ from runsc.abi.inotify import (
     IN_Q_OVERFLOW,
     INOTIFY_EVENT,
 )  # fmt: skip
-from runsc.abi.ioctls import FIONREAD
+from runsc.abi.ioctl import FIONREAD
 from runsc.abi.poll import POLLIN, POLLRDNORM
 from runsc.kernel.errors import WOULD_BLOCK, LinuxError
 from runsc.kernel.fs.anon import AnonFile

@@ -33,7 +33,7 @@ from collections import deque
 from errno import EBADF, EBUSY, EINVAL, ENOMEM, ENOTTY, ENXIO, EPERM, EPIPE, ESPIPE
 
 from runsc.abi.fcntl import O_ACCMODE, O_DIRECT, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY
-from runsc.abi.ioctls import FIONREAD
+from runsc.abi.ioctl import FIONREAD
 from runsc.abi.poll import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
 from runsc.kernel.credentials import CAP_SYS_RESOURCE
 from runsc.kernel.errors import WOULD_BLOCK, LinuxError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from errno import EBADF, ENOTTY
 
 from runsc.abi.fcntl import O_NONBLOCK, O_PATH
-from runsc.abi.ioctls import FIGETBSZ, FIOCLEX, FIONBIO, FIONCLEX, FIONREAD, FIOQSIZE
+from runsc.abi.ioctl import FIGETBSZ, FIOCLEX, FIONBIO, FIONCLEX, FIONREAD, FIOQSIZE
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.syscalls.decl import PARTIAL, Fd, Hex, Request, syscall
 

@@ -25,6 +25,7 @@ MODULES: tuple[str, ...] = (
     "directory",
     "epoll",
     "eventfd",
+    "exec",
     "fcntl",
     "futex",
     "handles",
@@ -59,6 +60,7 @@ MODULES: tuple[str, ...] = (
     "time",
     "timer",
     "timerfd",
+    "wait",
     "xattr",
 )
 
