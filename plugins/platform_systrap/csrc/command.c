@@ -3,15 +3,21 @@
 #include "engine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define SPIN_NS 50000
+/* A guest process that does not do what it is told is killed: when the thread sleeps instead (a sibling may have
+ * changed the command under its eyes) for so many looks, or anyway after a time. */
+#define LOOK_NS 100000000LL
+#define IDLE_LOOKS 5
 #define LIMIT_NS 10000000000LL
 #define BIRTH_LIMIT_NS 5000000000LL
 
@@ -36,6 +42,25 @@ void sy_go(struct sy_engine *e, struct sy_thread *t) {
     sy_post(e, t, ST_GO);
 }
 
+/* The thread sleeps and can be interrupted: it waits for something that is not the host's (proc(5)). */
+static int is_asleep(struct sy_engine *e, struct sy_thread *t) {
+    char path[64], line[128], *state;
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof path, "%d/task/%d/stat", t->space->tgid, t->tid);
+    fd = openat(e->proc, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    n = read(fd, line, sizeof line - 1);
+    close(fd);
+    if (n <= 0)
+        return 0;
+    line[n] = 0;
+    state = strrchr(line, ')');
+    return state != NULL && state[1] == ' ' && state[2] == 'S';
+}
+
 static int all_done(const struct sy_expected *expected, int n) {
     return n == 0 || expected[n - 1].done;
 }
@@ -44,10 +69,10 @@ static int all_done(const struct sy_expected *expected, int n) {
  * command is done but not all of what was expected came. */
 static int await(struct sy_engine *e, struct sy_thread *t, uint32_t state, struct sy_expected *expected, int n) {
     struct sy_space *s = t->space;
-    int64_t start = sy_now(), now = start, limit = LIMIT_NS;
-    int killed = 0;
+    int64_t start = sy_now(), now = start, limit = start + LIMIT_NS, look = start + LOOK_NS;
+    int killed = 0, idle = 0;
 
-    e->control->cpu = (uint32_t)sched_getcpu();
+    sy_seen_on_cpu(e);
     for (;;) {
         int fds[2] = {e->eventfd, e->listener}, reached, r;
 
@@ -81,12 +106,17 @@ static int await(struct sy_engine *e, struct sy_thread *t, uint32_t state, struc
         now = sy_now();
         if (reached && now > start + BIRTH_LIMIT_NS)
             return -EAGAIN;
-        if (now > start + limit) {
+        if (now > look && !s->dead) {
+            idle = is_asleep(e, t) ? idle + 1 : 0;
+            look = now + LOOK_NS;
+        }
+        if (now > limit || idle > IDLE_LOOKS) {
             if (killed)
                 return SY_GONE;
             sy_kill_space(s);
             killed = 1;
-            limit += 1000000000LL;
+            idle = 0;
+            limit = now + 1000000000LL;
         }
     }
 }

@@ -63,7 +63,6 @@ struct sy_thread {
     uint64_t slot_at;    /* in the guest's */
     uint64_t sp;         /* the frame, in the guest's addresses */
     uint64_t fp;         /* its XSAVE area, offset in the slot; 0: none that makes sense */
-    uint64_t resume_tsc;
     struct sy_space *space;
     struct sy_thread *sibling;             /* space->threads */
     struct sy_thread *next_queued;         /* engine->queue */
@@ -101,6 +100,8 @@ struct sy_engine {
     uint64_t min_address;
     uint64_t base_limit; /* FS and GS bases the host accepts are below */
     uint64_t slot_size;
+    uint64_t stack_size;   /* of an alternate stack, which ends with the slot */
+    int proc;              /* /proc */
     uint64_t cas_at;
     uint64_t xsave_size; /* of a frame's XSAVE area */
     uint64_t xfeatures;
@@ -163,6 +164,7 @@ void sy_frame_read(struct sy_engine *e, struct sy_thread *t);
 int sy_frame_place(struct sy_engine *e, struct sy_thread *t, uint64_t sp);
 void sy_frame_copy(struct sy_engine *e, const struct sy_thread *from, struct sy_thread *to);
 void sy_frame_write(struct sy_thread *t);
+uint64_t sy_stack_size(struct sy_engine *e, uint64_t frame_bytes);
 int sy_frame_measure(struct sy_engine *e, struct sy_thread *t);
 int sy_frame_event(struct sy_engine *e, struct sy_thread *t);
 
@@ -175,6 +177,7 @@ void sy_go(struct sy_engine *e, struct sy_thread *t);
 int64_t sy_now(void);
 int sy_look(struct sy_engine *e, struct sy_thread *t);
 void sy_reap(struct sy_engine *e);
+void sy_seen_on_cpu(struct sy_engine *e);
 
 static inline uint32_t sy_get32(const uint8_t *slot, unsigned at) {
     return __atomic_load_n((const uint32_t *)(slot + at), __ATOMIC_ACQUIRE);

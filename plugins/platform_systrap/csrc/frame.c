@@ -22,6 +22,7 @@
 #define USER_CS 0x33
 #define USER_DS 0x2b
 #define SW_RESERVED 464
+#define RED_ZONE 128
 #define MAGIC1 0x46505853U
 
 enum { G_R8, G_R9, G_R10, G_R11, G_R12, G_R13, G_R14, G_R15, G_RDI, G_RSI, G_RBP, G_RBX, G_RDX, G_RAX,
@@ -125,9 +126,9 @@ void sy_frame_copy(struct sy_engine *e, const struct sy_thread *from, struct sy_
     sy_set64(frame(to), FPSTATE, fp);
     to->fp = from->fp;
     /* rt_sigreturn installs the alternate stack that the frame names. */
-    sy_set64(frame(to), UC_STACK, to->slot_at + S_STACK);
+    sy_set64(frame(to), UC_STACK, to->slot_at + e->slot_size - e->stack_size);
     sy_set64(frame(to), UC_STACK + 8, 0);
-    sy_set64(frame(to), UC_STACK + 16, e->slot_size - S_STACK);
+    sy_set64(frame(to), UC_STACK + 16, e->stack_size);
     sy_set64(to->slot, S_SP, to->sp);
     to->regs = from->regs;
     to->dirty = 1;
@@ -247,6 +248,18 @@ int64_t sy_thread_set_fpu(struct sy_engine *e, struct sy_thread *t, const void *
     return 0;
 }
 
+/* How large an alternate stack is, when a frame at its top takes so many bytes.
+ *
+ * Faults in the handler (its page is gone, say) nest until the stack is full, which ends the process. But the
+ * host takes a stack pointer within the red zone of the end for one that is elsewhere, and starts again at the
+ * top: no frame may end there. */
+uint64_t sy_stack_size(struct sy_engine *e, uint64_t frame_bytes) {
+    uint64_t stride = frame_bytes + RED_ZONE, room = e->slot_size - S_STACK;
+    uint64_t size = (room / stride * stride + stride / 2) & ~63UL;
+
+    return size > room ? size - (stride & ~63UL) : size;
+}
+
 /* From the template's first frame: how large this host's areas are. */
 int sy_frame_measure(struct sy_engine *e, struct sy_thread *t) {
     uint64_t at;
@@ -266,5 +279,6 @@ int sy_frame_measure(struct sy_engine *e, struct sy_thread *t) {
         return -EINVAL;
     e->xsave_size = size;
     t->fp = at;
+    e->stack_size = sy_stack_size(e, t->slot_at + e->slot_size - t->sp);
     return 0;
 }

@@ -18,8 +18,8 @@
 __asm__(
     ".pushsection .text\n"
     ".balign 64\n"
-    ".globl stub_start, stub_end, stub_handler, stub_cas\n"
-    ".hidden stub_start, stub_end, stub_handler, stub_cas\n"
+    ".globl stub_start, stub_end, stub_handler, stub_return, stub_cas\n"
+    ".hidden stub_start, stub_end, stub_handler, stub_return, stub_cas\n"
     "stub_start:\n"
     " .fill " STR(STUB_QUIET) ", 1, 0xcc\n"
 
@@ -195,6 +195,7 @@ __asm__(
     " mov %rax, 168(%rdx)\n"
     ".Lback:\n"
     " add $8, %rsp\n"
+    "stub_return:\n"
     " mov $15, %eax\n" /* rt_sigreturn */
     " syscall\n"
     " ud2\n"

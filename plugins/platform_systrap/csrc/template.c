@@ -32,7 +32,7 @@
 #define HWCAP2_FSGSBASE 2
 #define PROBE_CALL 0x1234 /* no such system call */
 
-extern const char stub_start[], stub_end[], stub_handler[], stub_cas[];
+extern const char stub_start[], stub_end[], stub_handler[], stub_return[], stub_cas[];
 
 static uint64_t align_up(uint64_t value, uint64_t to) { return (value + to - 1) & ~(to - 1); }
 
@@ -127,7 +127,9 @@ static void put_away(struct sy_engine *e) {
         close(e->eventfd);
     if (e->listener >= 0)
         close(e->listener);
-    e->control_fd = e->eventfd = e->listener = -1;
+    if (e->proc >= 0)
+        close(e->proc);
+    e->control_fd = e->eventfd = e->listener = e->proc = -1;
 }
 
 struct sy_engine *sy_open(int *err) {
@@ -146,6 +148,7 @@ struct sy_engine *sy_open(int *err) {
     e->min_address = read_min_address();
     e->slot_size = slot_size();
     e->listener = e->control_fd = -1;
+    e->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC); /* without it, a stuck stub lives a little longer */
     e->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     *err = e->eventfd < 0 ? -errno : make_control(e);
     if (*err == 0)
@@ -173,6 +176,36 @@ struct kernel_sigaction {
 #define BIT(signo) (1UL << ((signo) - 1))
 #define SYNCHRONOUS (BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGILL) | BIT(SIGFPE) | BIT(SIGTRAP) | BIT(SIGSYS))
 
+static volatile uint64_t frame_at; /* of the stub being prepared */
+
+static void note_frame(int signo, siginfo_t *info, void *context) {
+    (void)signo;
+    (void)info;
+    frame_at = (uint64_t)context - 8;
+}
+
+/* Take one signal to see how large a frame is. */
+static long measure_frame(struct sy_engine *e, stack_t *stack) {
+    struct kernel_sigaction note = {
+        .handler = (uint64_t)note_frame,
+        .flags = KSA_SIGINFO | KSA_RESTORER | KSA_ONSTACK,
+        .restorer = (uint64_t)stub_return,
+    };
+    uint64_t top = (uint64_t)stack->ss_sp + stack->ss_size;
+    unsigned long mask = ~BIT(STUB_INTERRUPT);
+
+    if (syscall(SYS_sigaltstack, stack, NULL) < 0 ||
+        syscall(SYS_rt_sigaction, STUB_INTERRUPT, &note, NULL, 8UL) < 0 ||
+        syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, 8UL) < 0 ||
+        syscall(SYS_tgkill, syscall(SYS_getpid), syscall(SYS_gettid), STUB_INTERRUPT) < 0)
+        return -errno;
+    if (frame_at == 0)
+        return -EPROTO;
+    stack->ss_size = sy_stack_size(e, top - frame_at);
+    stack->ss_sp = (void *)(top - stack->ss_size);
+    return 0;
+}
+
 static long take_signals(struct sy_engine *e) {
     struct kernel_sigaction ours = {
         .handler = e->gate + (uint64_t)(stub_handler - stub_start),
@@ -183,7 +216,10 @@ static long take_signals(struct sy_engine *e) {
     };
     struct kernel_sigaction ignore = {.handler = (uint64_t)SIG_IGN};
     stack_t stack = {.ss_sp = (void *)(e->region + S_STACK), .ss_size = e->slot_size - S_STACK};
+    long rc = measure_frame(e, &stack);
 
+    if (rc < 0)
+        return rc;
     if (syscall(SYS_sigaltstack, &stack, NULL) < 0)
         return -errno;
     for (int i = 1; i <= 64; i++) {

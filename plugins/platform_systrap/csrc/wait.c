@@ -150,6 +150,14 @@ static int sleep_once(struct sy_engine *e, int poll_fd, int64_t ns) {
     return (r & 4) != 0;
 }
 
+/* Written only when it changes: all stubs read that line. */
+void sy_seen_on_cpu(struct sy_engine *e) {
+    uint32_t cpu = (uint32_t)sched_getcpu();
+
+    if (e->control->cpu != cpu)
+        e->control->cpu = cpu;
+}
+
 /* The handle of the next thread that stopped, or 0: see Platform.wait. */
 int64_t sy_wait(struct sy_engine *e, int poll_fd, int64_t timeout_ns) {
     int64_t end = timeout_ns > 0 ? sy_now() + timeout_ns : 0;
@@ -157,7 +165,7 @@ int64_t sy_wait(struct sy_engine *e, int poll_fd, int64_t timeout_ns) {
 
     if (e->closed)
         return 0;
-    e->control->cpu = (uint32_t)sched_getcpu();
+    sy_seen_on_cpu(e);
     e->turns++;
     if (e->turns % POLL_TURNS == 0 && sleep_once(e, poll_fd, 0) == 1)
         return 0;
