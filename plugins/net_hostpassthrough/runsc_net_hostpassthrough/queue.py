@@ -34,8 +34,9 @@ class SocketQueue(WaitQueue):
     event finds nobody there.
 
     Edge-triggered: an event comes once for each change, which is what a guest's edge-triggered epoll must
-    see, and a socket that stays writable keeps nothing awake. Who waits has looked at the socket before it
-    joins, and what changed since then is an edge; a new watch begins with what is ready already.
+    see, and a socket that stays writable keeps nothing awake. A task that comes to wait may have missed a
+    change: it looked at the socket before, and the host's kernel doesn't stand still meanwhile. So the watch is
+    set anew for it, upon which the host reports what is ready already.
     Datagram sockets report room for writing after each datagram that was sent (sock_def_write_space): they
     are only asked for it if somebody waits for that.
     """
@@ -50,19 +51,24 @@ class SocketQueue(WaitQueue):
         self.settling = False
 
     def add(self, entry: WaitEntry) -> None:
-        by_epoll = type(entry) is EpollItem
-        events = _BOTH if by_epoll or entry.mask & _WRITE else _READ
         watch = self.watch
-        if watch is None:
-            self.watch = self.poller.watch(self.fd, events, self.ready)
-            if by_epoll:
-                # An epoll looks for itself at what is ready when it gets a new file. Were it told of that
-                # as well, an edge-triggered one would report it twice.
-                self.settling = True
-                self.poller.dispatch()
-                self.settling = False
-        elif events & ~watch.events:
-            watch.modify(events)
+        if type(entry) is EpollItem:
+            if watch is None:
+                self.watch = self.poller.watch(self.fd, _BOTH, self.ready)
+            else:
+                watch.modify(_BOTH)
+            # An epoll looks for itself at what is ready when it gets a new file. Were it told of that as well,
+            # an edge-triggered one would report it twice.
+            self.settling = True
+            self.poller.dispatch()
+            self.settling = False
+        else:
+            events = _BOTH if entry.mask & _WRITE else _READ
+            if watch is None:
+                self.watch = self.poller.watch(self.fd, events, self.ready)
+            else:
+                watch.events = events | watch.events if self.entries else events
+                self.poller.epoll.modify(self.fd, watch.events)
         self.entries.append(entry)
 
     def ready(self, events: int) -> None:

@@ -68,7 +68,7 @@ def test_an_unknown_name_lists_the_names_nearest_first(factory: Factory) -> None
     ("kind", "name", "message"),
     [
         ("platform", "kvm", "platform kvm is not installed: installed: ptrace, systrap"),
-        ("network", "netstack", "network netstack is not installed: installed: none"),
+        ("network", "netstack", "network netstack is not installed: installed: host, none"),
         ("filesystem", "gofer9p", "filesystem gofer9p is not installed: installed: direct"),
     ],
 )
