@@ -50,6 +50,11 @@ def is_multicast(ip: bytes) -> bool:
     return ip[12] & 0xF0 == 0xE0 if ip[:12] == MAPPED else ip[0] == 0xFF
 
 
+def is_link_local(ip: bytes) -> bool:
+    """fe80::/10: such an address wants an interface to be of any use."""
+    return ip[0] == 0xFE and ip[1] & 0xC0 == 0x80
+
+
 def kind_of(ip: bytes) -> int:
     """What the only interface there is makes of a destination."""
     if ip[:12] == MAPPED:

@@ -41,7 +41,7 @@ from runsc.abi.time import NSEC_PER_SEC
 from runsc.kernel.errors import WOULD_BLOCK, LinuxError
 from runsc.kernel.fs.anon import anon_inodes
 from runsc.kernel.socket.inet import stream
-from runsc.kernel.socket.inet.addresses import ANY4, ANY6, LOCAL, kind_of, unspecified
+from runsc.kernel.socket.inet.addresses import ANY4, ANY6, LOCAL, is_link_local, kind_of, unspecified
 from runsc.kernel.socket.inet.stack import TimeWait
 from runsc.kernel.vfs.inode import Inode
 
@@ -227,7 +227,7 @@ def _begin(socket: TcpSocket, address: bytes) -> None:
     """Send the SYN, as it were: choose addresses and port, find the listener (tcp_v4_connect)."""
     remote = socket.destination(address)
     if kind_of(remote[0]) != LOCAL:
-        raise LinuxError(ENETUNREACH)
+        raise LinuxError(EINVAL if is_link_local(remote[0]) else ENETUNREACH)
     stack = socket.stack
     stack.expire()
     ip = socket.source_for(remote[0])

@@ -48,6 +48,7 @@ from runsc.abi.poll import (
 from runsc.abi.socket import (
     AF_INET,
     AF_UNSPEC,
+    MSG_DONTWAIT,
     MSG_ERRQUEUE,
     MSG_MORE,
     MSG_OOB,
@@ -69,6 +70,7 @@ from runsc.kernel.socket.inet.addresses import (
     UNREACHABLE,
     family_of,
     is_any,
+    is_link_local,
     is_v4,
     kind_of,
     unspecified,
@@ -155,7 +157,7 @@ class DatagramSocket(InetSocket):
     def _no_route(self, ip: bytes) -> int:
         """Link-local addresses want an interface; nothing else is anywhere."""
         if not is_v4(ip):
-            if (ip[0] == 0xFE and ip[1] & 0xC0 == 0x80) or (ip[0] == 0xFF and ip[1] & 0xF <= 2):
+            if is_link_local(ip) or (ip[0] == 0xFF and ip[1] & 0xF <= 2):
                 return EINVAL
         return ENETUNREACH
 
@@ -228,8 +230,6 @@ class DatagramSocket(InetSocket):
         return True
 
     def recv(self, task: Task, count: int, flags: int) -> Received:
-        if flags & MSG_OOB:
-            raise LinuxError(EOPNOTSUPP)
         if flags & MSG_ERRQUEUE:
             if not self.errors:
                 raise LinuxError(EAGAIN)
@@ -241,7 +241,7 @@ class DatagramSocket(InetSocket):
         if self.error:
             raise LinuxError(self.take_error())
         if not self.messages:
-            if self.shut & _RCV_SHUTDOWN:
+            if self.shut & _RCV_SHUTDOWN and not (self.nonblocking() or flags & MSG_DONTWAIT):
                 return Received(b"")
             raise WOULD_BLOCK
         message = self.messages[0]

@@ -60,6 +60,7 @@ from runsc.abi.inet import (
     IPPROTO_UDP,
     IPV6_ADD_MEMBERSHIP,
     IPV6_ADDRFORM,
+    IPV6_AUTOFLOWLABEL,
     IPV6_DROP_MEMBERSHIP,
     IPV6_FREEBIND,
     IPV6_MTU,
@@ -133,21 +134,21 @@ _IP_SWITCHES = {
     IP_RECVOPTS: 0, IP_RETOPTS: 0, IP_PKTINFO: 0, IP_RECVTTL: 0, IP_RECVTOS: 0, IP_RECVERR: 0, IP_FREEBIND: 0,
     IP_PASSSEC: 0, IP_RECVORIGDSTADDR: 0, IP_CHECKSUM: 0, IP_RECVFRAGSIZE: 0, IP_RECVERR_RFC4884: 0,
     IP_MULTICAST_LOOP: 1, IP_TRANSPARENT: 0, IP_ROUTER_ALERT: 0,
+    IP_BIND_ADDRESS_NO_PORT: 0, IP_NODEFRAG: 0,
 }  # fmt: skip
 _IP_NUMBERS = {
     IP_TOS: (0, None, None), IP_TTL: (64, 1, 255), IP_MTU_DISCOVER: (1, 0, 5), IP_MINTTL: (0, 0, 255),
-    IP_BIND_ADDRESS_NO_PORT: (0, 0, 1), IP_MULTICAST_TTL: (1, 0, 255), IP_MULTICAST_ALL: (1, 0, 1),
-    IP_NODEFRAG: (0, 0, 1), IP_LOCAL_PORT_RANGE: (0, None, None),
+    IP_MULTICAST_TTL: (1, 0, 255), IP_MULTICAST_ALL: (1, 0, 1), IP_LOCAL_PORT_RANGE: (0, None, None),
 }  # fmt: skip
 #: The same of SOL_IPV6; those without a name here are told by their numbers in linux/in6.h.
 _IP6_SWITCHES = {
     2: 0, 3: 0, 4: 0, 5: 0, 8: 0, 11: 0, IPV6_RECVERR: 0, IPV6_V6ONLY: 0, 30: 0, 31: 0, IPV6_RECVPKTINFO: 0,
-    IPV6_RECVHOPLIMIT: 0, 53: 0, 56: 0, 58: 0, 60: 0, IPV6_RECVTCLASS: 0, 70: 1, 74: 0, 75: 0, 77: 0,
-    IPV6_FREEBIND: 0, 33: 0,
+    IPV6_RECVHOPLIMIT: 0, 53: 0, 56: 0, 58: 0, 60: 0, IPV6_RECVTCLASS: 0, IPV6_AUTOFLOWLABEL: 1,
+    74: 0, 75: 0, 77: 0, IPV6_FREEBIND: 0, 33: 0, IPV6_MULTICAST_ALL: 1,
 }  # fmt: skip
 _IP6_NUMBERS = {
     IPV6_UNICAST_HOPS: (64, -1, 255), IPV6_MULTICAST_HOPS: (1, -1, 255), IPV6_MULTICAST_LOOP: (1, 0, 1),
-    IPV6_MTU_DISCOVER: (1, 0, 5), IPV6_MULTICAST_ALL: (1, 0, 1), IPV6_TCLASS: (0, -1, 255), 73: (0, 0, 255),
+    IPV6_MTU_DISCOVER: (1, 0, 5), IPV6_TCLASS: (0, -1, 255), 73: (0, 0, 255),
     76: (0, None, None), 72: (0x500, None, None),
 }  # fmt: skip
 #: Extension headers to send: there are never any (IPV6_HOPOPTS, IPV6_RTHDRDSTOPTS, IPV6_RTHDR, IPV6_DSTOPTS).
@@ -215,8 +216,8 @@ def _set_socket(socket: InetSocket, task: Task, name: int, value: bytes) -> None
     if name in (SO_PASSCRED, SO_PASSSEC):
         raise LinuxError(EOPNOTSUPP)
     if name == SO_BINDTOIFINDEX:
-        if number and devices_of(task.kernel).by_index(number) is None:
-            raise LinuxError(EINVAL if number < 0 else ENODEV)
+        if number < 0:
+            raise LinuxError(EINVAL)
         socket.device = number
     elif name in _KEPT:
         socket.options[name] = number if name == SO_INCOMING_CPU else int(number != 0)
@@ -253,12 +254,14 @@ def _set_ip(socket: InetSocket, task: Task, name: int, value: bytes) -> None:
             task.cred.capable(CAP_NET_ADMIN) or task.cred.capable(CAP_NET_RAW)
         ):
             raise LinuxError(EPERM)
+        if name == IP_NODEFRAG:
+            raise LinuxError(ENOPROTOOPT)  # of raw sockets alone
         if name == IP_ROUTER_ALERT or (name == IP_RECVFRAGSIZE and stream):
             raise LinuxError(EINVAL)
         socket.levels[key] = int(number != 0)
     elif name == IP_TTL and number == -1:
         socket.levels.pop(key, None)
-    elif name == IP_MULTICAST_TTL and number == -1:
+    elif name == IP_MULTICAST_TTL and number == -1 and not stream:
         socket.levels[key] = 1
     elif name in _IP_NUMBERS:
         _, least, most = _IP_NUMBERS[name]
@@ -304,15 +307,17 @@ def _set_ipv6(socket: InetSocket, task: Task, name: int, value: bytes) -> None:
             raise LinuxError(EINVAL)
         socket.only6 = number != 0
     elif name in _IP6_SWITCHES:
-        if len(value) < 4:
+        if len(value) < 4 and name != IPV6_AUTOFLOWLABEL:
             raise LinuxError(EINVAL)
         socket.levels[key] = int(number != 0)
     elif name in _IP6_NUMBERS:
+        if name == IPV6_MULTICAST_HOPS and socket.kind == SOCK_STREAM:
+            raise LinuxError(ENOPROTOOPT)
         _, least, most = _IP6_NUMBERS[name]
         if len(value) < 4 or (least is not None and number < least) or (most is not None and number > most):
             raise LinuxError(EINVAL)
-        if name == IPV6_MULTICAST_HOPS and socket.kind == SOCK_STREAM:
-            raise LinuxError(ENOPROTOOPT)
+        if name == IPV6_TCLASS and socket.kind == SOCK_STREAM and number >= 0:
+            number &= 0xFC  # congestion marks are TCP's own
         socket.levels[key] = _IP6_DEFAULTS[name] if number == -1 and name in _IP6_DEFAULTS else number
     elif name == IPV6_MULTICAST_IF:
         if socket.kind == SOCK_STREAM:
@@ -323,7 +328,7 @@ def _set_ipv6(socket: InetSocket, task: Task, name: int, value: bytes) -> None:
             raise LinuxError(ENODEV)
         socket.levels[key] = number
     elif name == IPV6_MTU:
-        if number and number < 1280:
+        if len(value) < 4 or (number and number < 1280):
             raise LinuxError(EINVAL)
         socket.levels[key] = number
     elif name == IPV6_ADDRFORM:

@@ -33,6 +33,7 @@ from runsc.kernel.socket.inet.addresses import (
     UNREACHABLE,
     family_of,
     is_any,
+    is_link_local,
     is_multicast,
     is_v4,
     join4,
@@ -148,7 +149,8 @@ class InetSocket(SocketFile):
                 raise LinuxError(EINVAL)
             self._check_local(ip)
         elif ip != ANY6:
-            if ip[0] == 0xFE and ip[1] & 0xC0 == 0x80 and not scope and not self.device:
+            narrow = is_link_local(ip) or (ip[0] == 0xFF and ip[1] & 0xF <= 2)
+            if narrow and not scope and not self.device:
                 raise LinuxError(EINVAL)
             if kind_of(ip) == UNREACHABLE and not options.freebind(self):
                 raise LinuxError(EADDRNOTAVAIL)

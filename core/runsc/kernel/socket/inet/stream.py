@@ -19,6 +19,8 @@ from runsc.abi.inet import (
     TCP_CLOSE,
     TCP_CLOSE_WAIT,
     TCP_ESTABLISHED,
+    TCP_FIN_WAIT1,
+    TCP_FIN_WAIT2,
     TCP_LISTEN,
     TCP_SYN_SENT,
 )  # fmt: skip
@@ -176,9 +178,12 @@ class TcpSocket(InetSocket):
     def send(
         self, task: Task, data: bytes, flags: int, address: bytes = b"", scm: Ancillary | None = None
     ) -> int:
+        if self.peer is None or self.shut or flags & _SEND_SPECIAL or scm is not None:
+            done = self._send_special(task, data, flags, address, scm)
+            if done >= 0:
+                return done
         peer = self.peer
-        if peer is None or self.shut & SEND_SHUTDOWN or flags & _SEND_SPECIAL or scm is not None:
-            return self._send_special(task, data, flags, address, scm)
+        assert peer is not None
         length = len(data)
         room = self.sndbuf + peer.window - peer.queued
         if room <= 0:
@@ -209,12 +214,11 @@ class TcpSocket(InetSocket):
     def _send_special(
         self, task: Task, data: bytes, flags: int, address: bytes, scm: Ancillary | None
     ) -> int:
-        """All but plain data on an open connection (tcp_sendmsg)."""
+        """What is to be looked at before data can go; -1 if it can now (tcp_sendmsg)."""
         if scm is not None:
             scm.discard()  # descriptors and credentials are nothing to TCP (__sock_cmsg_send)
         if flags & MSG_FASTOPEN:
             connection.fast_open(self, task, address)
-            flags &= ~MSG_FASTOPEN
         if self.state not in (TCP_ESTABLISHED, TCP_CLOSE_WAIT) or self.shut & SEND_SHUTDOWN or self.error:
             if self.error:
                 raise LinuxError(self.take_error())
@@ -222,14 +226,20 @@ class TcpSocket(InetSocket):
                 self.nospace = True
                 raise WOULD_BLOCK
             raise LinuxError(EPIPE)
-        if self.peer is None:
+        peer = self.peer
+        if peer is None:
             # The other end is closed, and answers with a reset.
             if data:
                 connection.reset(self)
             return len(data)
+        if data and peer.shut & RCV_SHUTDOWN and peer.state in (TCP_FIN_WAIT1, TCP_FIN_WAIT2):
+            # It was shut down both ways: that is as good as closed, and both hear of it.
+            connection.reset(peer)
+            connection.reset(self)
+            return len(data)
         if flags & MSG_OOB and data:
-            return urgent.send(self, task, data, flags)
-        return self.send(task, data, flags & ~_SEND_SPECIAL)
+            return urgent.send(self, task, data, flags & ~_SEND_SPECIAL)
+        return -1
 
     # -- receiving ----------------------------------------------------------------------------
 

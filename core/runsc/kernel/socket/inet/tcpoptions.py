@@ -35,12 +35,15 @@ from runsc.abi.inet import (
     TCP_USER_TIMEOUT,
     TCP_WINDOW_CLAMP,
 )  # fmt: skip
+from runsc.abi.socket import SOMAXCONN
 from runsc.kernel.errors import LinuxError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.socket.inet.stream import TcpSocket
 
+
+# Names that only the kernel's own headers have.
 TCP_SAVE_SYN = 27
 TCP_SAVED_SYN = 28
 TCP_ULP = 31
@@ -48,11 +51,12 @@ TCP_ULP = 31
 #: Numbers: default, least, most.
 _NUMBERS = {
     TCP_NODELAY: (0, None, None), TCP_CORK: (0, None, None), TCP_QUICKACK: (1, None, None),
-    TCP_KEEPIDLE: (7200, 1, 32767), TCP_KEEPINTVL: (75, 1, 32767), TCP_KEEPCNT: (9, 1, 127), TCP_SYNCNT: (6,
-    1, 127), TCP_LINGER2: (60, None, None), TCP_DEFER_ACCEPT: (0, None, None), TCP_WINDOW_CLAMP: (0, 0, None),
-    TCP_USER_TIMEOUT: (0, 0, None), TCP_FASTOPEN: (0, 0, None), TCP_FASTOPEN_CONNECT: (0, 0, 1),
-    TCP_FASTOPEN_NO_COOKIE: (0, 0, 1), TCP_NOTSENT_LOWAT: (0, None, None), TCP_INQ: (0, 0, 1),
+    TCP_KEEPIDLE: (7200, 1, 32767), TCP_KEEPINTVL: (75, 1, 32767), TCP_KEEPCNT: (9, 1, 127), TCP_SYNCNT:
+    (6, 1, 127), TCP_LINGER2: (60, None, None), TCP_DEFER_ACCEPT: (0, None, None), TCP_WINDOW_CLAMP: (0,
+    None, None), TCP_USER_TIMEOUT: (0, 0, None), TCP_FASTOPEN: (0, 0, None), TCP_FASTOPEN_CONNECT: (0,
+    0, 1), TCP_FASTOPEN_NO_COOKIE: (0, 0, 1), TCP_NOTSENT_LOWAT: (0, None, None), TCP_INQ: (0, 0, 1),
     TCP_THIN_LINEAR_TIMEOUTS: (0, 0, 1), TCP_THIN_DUPACK: (0, 0, 1), TCP_TX_DELAY: (0, 0, 0),
+    TCP_SAVE_SYN: (0, 0, 2),
 }  # fmt: skip
 _SWITCHES = frozenset((TCP_NODELAY, TCP_CORK, TCP_QUICKACK))
 #: What congestion controls there are: nothing is ever lost, so their names are all there is to them.
@@ -103,18 +107,20 @@ def set_tcp(socket: TcpSocket, name: int, value: bytes) -> None:
     _, least, most = _NUMBERS[name]
     if (least is not None and number < least) or (most is not None and number > most):
         raise LinuxError(EINVAL)
-    if name in _SWITCHES:
-        number = int(number != 0)
-    elif name == TCP_LINGER2:
-        number = -1 if number < 0 else min(number, _FIN_TIMEOUT_MAX) or _FIN_TIMEOUT
-    elif name == TCP_DEFER_ACCEPT:
-        number = _deferred_seconds(number)
-    elif socket.state != TCP_CLOSE and (
+    if socket.state != TCP_CLOSE and (
         name == TCP_FASTOPEN_CONNECT
         or (name == TCP_FASTOPEN and socket.state != TCP_LISTEN)
         or (name == TCP_WINDOW_CLAMP and not number)
     ):
         raise LinuxError(EINVAL)
+    if name in _SWITCHES:
+        number = int(number != 0)
+    elif name == TCP_LINGER2:
+        number = -1 if number < 0 else min(number, _FIN_TIMEOUT_MAX) or _FIN_TIMEOUT
+    elif name == TCP_FASTOPEN:
+        number = min(number, SOMAXCONN)
+    elif name == TCP_DEFER_ACCEPT:
+        number = _deferred_seconds(number)
     socket.levels[key] = number
 
 
@@ -122,12 +128,11 @@ def _deferred_seconds(seconds: int) -> int:
     """Rounded up to whole tries, of which each takes twice as long (secs_to_retrans, retrans_to_secs)."""
     if seconds <= 0:
         return 0
-    total = step = 1
-    while total < seconds:
+    total = step = tries = 1
+    while total < seconds and tries < 255:
+        tries += 1
         step = min(step * 2, _RTO_MAX)
         total += step
-        if total > 255 * _RTO_MAX:
-            break
     return total
 
 
@@ -141,7 +146,7 @@ def get_tcp(socket: TcpSocket, name: int, length: int) -> bytes:
         return _CONGESTION[levels.get(key, 0)].ljust(TCP_CA_NAME_MAX, b"\0")
     if name in (TCP_ULP, TCP_SAVED_SYN):
         return b""
-    if name in (TCP_REPAIR, TCP_SAVE_SYN):
+    if name in (TCP_REPAIR, TCP_THIN_DUPACK):
         number = 0
     elif name == TCP_MAXSEG:
         number = levels.get(key, 0)
