@@ -88,9 +88,10 @@ class HostNetwork(Network):
         """Low ports and raw sockets, for guests that have these capabilities."""
         return (CAP_NET_BIND_SERVICE, CAP_NET_RAW)
 
+    def start(self, kernel: Kernel) -> None:
+        kernel.extra["proc_net"] = self.tables.providers()
+
     def socket(self, kernel: Kernel, task: Task, family: int, kind: int, protocol: int) -> SocketFile:
-        if "proc_net" not in kernel.extra:
-            kernel.extra["proc_net"] = self.tables.providers()
         if family == AF_NETLINK:
             return self._netlink(kernel, task, kind, protocol)
         if family not in (AF_INET, AF_INET6):

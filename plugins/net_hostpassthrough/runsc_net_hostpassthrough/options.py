@@ -116,7 +116,7 @@ OPTIONS: dict[tuple[int, int], Option] = {
         5, 6, 7, IP_PKTINFO,  # ROUTER_ALERT, RECVOPTS, RETOPTS
         10, 11, 12, 13, 14, 15,  # MTU_DISCOVER, RECVERR, RECVTTL, RECVTOS, MTU, FREEBIND
         20, 21, 22, 23, 24, 25,  # RECVORIGDSTADDR, MINTTL, NODEFRAG, CHECKSUM, BIND_ADDRESS_NO_PORT, FRAGSIZE
-        26,  # RECVERR_RFC4884
+        18, 26,  # PASSSEC, RECVERR_RFC4884
         33, 34, 49, 50, 51,  # MULTICAST_TTL, _LOOP, _ALL, UNICAST_IF, LOCAL_PORT_RANGE
     )),
     (SOL_IP, 4): Option(GET, 40),  # IP_OPTIONS: source routes are not for guests
@@ -130,6 +130,7 @@ OPTIONS: dict[tuple[int, int], Option] = {
     (SOL_IP, 40): Option(SET, 12),
     (SOL_IP, 42): Option(SET, 136),  # MCAST_JOIN_GROUP, MCAST_LEAVE_GROUP
     (SOL_IP, 45): Option(SET, 136),
+    (SOL_IP, 52): Option(GET, _INT),  # IP_PROTOCOL
     (SOL_IP, 80): Option(GET, 16),  # SO_ORIGINAL_DST
     **_ints(SOL_IPV6, (
         7, 8, IPV6_FLOWINFO, 16, 17, 18, 19,  # CHECKSUM, HOPLIMIT, UNICAST_HOPS, MULTICAST_IF..._LOOP

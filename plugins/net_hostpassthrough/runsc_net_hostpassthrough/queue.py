@@ -35,8 +35,8 @@ class SocketQueue(WaitQueue):
 
     Edge-triggered: an event comes once for each change, which is what a guest's edge-triggered epoll must
     see, and a socket that stays writable keeps nothing awake. A task that comes to wait may have missed a
-    change: it looked at the socket before, and the host's kernel doesn't stand still meanwhile. So the watch is
-    set anew for it, upon which the host reports what is ready already.
+    change: it looked at the socket before, and the host's kernel doesn't stand still meanwhile. So the watch
+    is set anew for it, upon which the host reports what is ready already.
     Datagram sockets report room for writing after each datagram that was sent (sock_def_write_space): they
     are only asked for it if somebody waits for that.
     """
@@ -57,8 +57,8 @@ class SocketQueue(WaitQueue):
                 self.watch = self.poller.watch(self.fd, _BOTH, self.ready)
             else:
                 watch.modify(_BOTH)
-            # An epoll looks for itself at what is ready when it gets a new file. Were it told of that as well,
-            # an edge-triggered one would report it twice.
+            # An epoll looks for itself at what is ready when it gets a new file. Were it told of that as
+            # well, an edge-triggered one would report it twice.
             self.settling = True
             self.poller.dispatch()
             self.settling = False
