@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import EINVAL, EIO, ENOEXEC, ENOMEM
+from errno import EIO, ENOEXEC
 from struct import Struct
 
 from runsc.kernel.errors import LinuxError
@@ -49,6 +49,7 @@ class Image:
     ``phdr``: the address of the program headers in memory, as linked (0 if no segment has them)."""
 
     __slots__ = (
+        "broken",
         "entry",
         "executable_stack",
         "file",
@@ -72,6 +73,8 @@ class Image:
         self.high = 0
         self.position_independent = False
         self.executable_stack = False
+        #: a segment can't be mapped as it says
+        self.broken = False
 
     def alignment(self) -> int:
         """The largest alignment that a segment asks for: a power of two, at least a page."""
@@ -96,12 +99,12 @@ def parse(task: Task, file: File, head: bytes) -> Image:
         raise LinuxError(ENOEXEC)
     size = phnum * _PHDR.size
     if phoff > 1 << 62:
-        raise LinuxError(EINVAL)
+        raise LinuxError(ENOEXEC)
     table = head[phoff : phoff + size]
     if len(table) < size:
         table = file.pread(task, size, phoff)
     if len(table) < size:
-        raise LinuxError(EIO)
+        raise LinuxError(ENOEXEC)
     image = Image(file)
     image.position_independent = kind == ET_DYN
     image.entry = entry
@@ -125,28 +128,26 @@ def parse(task: Task, file: File, head: bytes) -> Image:
             image.interpreter = name[: name.index(0)]
         elif p_type == PT_GNU_STACK:
             image.executable_stack = bool(p_flags & 1)
-    if not image.segments:
-        raise LinuxError(ENOEXEC)
-    image.low = image.segments[0].vaddr & ~(PAGE - 1)
-    last = image.segments[-1]
-    image.high = (last.vaddr + last.memsz + PAGE - 1) & ~(PAGE - 1)
+    if image.segments:
+        image.low = min(segment.vaddr for segment in image.segments) & ~(PAGE - 1)
+        top = max(segment.vaddr + segment.memsz for segment in image.segments)
+        image.high = (top + PAGE - 1) & ~(PAGE - 1)
     return image
 
 
 def _add_load(task: Task, image: Image, segment: Segment) -> None:
-    """Check a segment and keep it. Segments must go upwards and may not wrap, overlap or leave the address
-    space."""
+    """Keep a segment. One that makes no sense makes the image ``broken``: Linux finds that out when the old
+    program is gone already, and kills the process."""
     if not segment.memsz:
         return
-    if segment.filesz > segment.memsz or segment.offset > 1 << 62:
-        raise LinuxError(EINVAL)
     limit = task.mm.space.task_size
-    if segment.vaddr >= limit or segment.memsz > limit or segment.vaddr > limit - segment.memsz:
-        raise LinuxError(ENOMEM)
-    if (segment.vaddr - segment.offset) & (PAGE - 1):
-        raise LinuxError(EINVAL)
-    if image.segments:
-        before = image.segments[-1]
-        if segment.vaddr < before.vaddr + before.memsz:
-            raise LinuxError(ENOEXEC)
+    if (
+        segment.filesz > segment.memsz
+        or segment.offset > 1 << 62
+        or segment.vaddr >= limit
+        or segment.memsz > limit
+        or segment.vaddr > limit - segment.memsz
+        or (segment.vaddr - segment.offset) & (PAGE - 1)
+    ):
+        image.broken = True
     image.segments.append(segment)

@@ -234,6 +234,8 @@ def start(task: Task, mm: MemoryManager, program: Program, cred: Credentials, se
     layout = Layout(task, mm.space.task_size)
     mm.mmap_base = layout.mmap_base
     image = program.image
+    if image.broken or (program.interpreter is not None and program.interpreter.broken):
+        raise LinuxError(ENOEXEC)
     bias = 0
     if image.position_independent:
         span = image.high - image.low
@@ -258,12 +260,13 @@ def start(task: Task, mm: MemoryManager, program: Program, cred: Credentials, se
         entry = second.entry + at
         base = at
     mm.exe = program.file.get()
-    text = next((s for s in image.segments if s.prot & PROT_EXEC), image.segments[0])
-    data = image.segments[-1]
-    mm.start_code = text.vaddr + bias
-    mm.end_code = text.vaddr + text.filesz + bias
-    mm.start_data = data.vaddr + bias
-    mm.end_data = data.vaddr + data.filesz + bias
+    if image.segments:
+        text = next((s for s in image.segments if s.prot & PROT_EXEC), image.segments[0])
+        data = image.segments[-1]
+        mm.start_code = text.vaddr + bias
+        mm.end_code = text.vaddr + text.filesz + bias
+        mm.start_data = data.vaddr + bias
+        mm.end_data = data.vaddr + data.filesz + bias
     heap = page_up(bss_end)
     if not mm.vmas.overlapping(heap, heap + (64 << 20)):
         heap += random_pages(13)

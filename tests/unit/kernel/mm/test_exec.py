@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from errno import E2BIG, EFAULT, EINVAL, ENOEXEC, ENOMEM
+from errno import E2BIG, EFAULT, ENOEXEC
 from typing import Any
 
 import pytest
@@ -60,12 +60,16 @@ def segment(
     return struct.pack("<IIQQQQQQ", kind, 5, offset, vaddr, vaddr, filesz, memsz, 4096)
 
 
+BROKEN = -1
+
+
 def errno_of(data: bytes) -> int:
+    """What ``parse`` raises; 0 for a good image, BROKEN for one that kills the process that runs it."""
     try:
-        parse(make_task(), Content(data), data[:4096])  # type: ignore[arg-type]
+        image = parse(make_task(), Content(data), data[:4096])  # type: ignore[arg-type]
     except LinuxError as error:
         return error.errno
-    return 0
+    return BROKEN if image.broken else 0
 
 
 @pytest.mark.parametrize(
@@ -80,12 +84,12 @@ def errno_of(data: bytes) -> int:
         (header(phnum=0) + segment(), ENOEXEC),
         (header(phnum=65535) + segment(), ENOEXEC),
         (header(phentsize=32) + segment(), ENOEXEC),
-        (header(phnum=2) + segment(), 5),
-        (header() + segment(kind=4), ENOEXEC),
-        (header() + segment(filesz=8192), EINVAL),
-        (header() + segment(vaddr=0xFFFF800000000000), ENOMEM),
-        (header() + segment(memsz=1 << 63), ENOMEM),
-        (header() + segment(offset=1), EINVAL),
+        (header(phnum=2) + segment(), ENOEXEC),
+        (header() + segment(kind=4), 0),
+        (header() + segment(filesz=8192), BROKEN),
+        (header() + segment(vaddr=0xFFFF800000000000), BROKEN),
+        (header() + segment(memsz=1 << 63), BROKEN),
+        (header() + segment(offset=1), BROKEN),
     ],
 )
 def test_headers(data: bytes, errno: int) -> None:
