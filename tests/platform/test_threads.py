@@ -471,3 +471,33 @@ def wait_until(condition):
     end = time.monotonic() + 5
     while not condition():
         assert time.monotonic() < end, "did not happen"
+
+
+def test_many_threads(guest, asm):
+    """More than fit where the first ones are kept; then a fork from the last one, and new ones for old."""
+    thread = guest.run(asm.call(56) + asm.call_loop(39), fs_base=0x1000)
+    threads = [guest.space.spawn(thread) for _ in range(100)]
+    for other in threads:
+        other.complete(0)
+    for _ in range(500):
+        guest.expect_syscall(39).complete(0)
+    seen = set()
+    while len(seen) < 100:
+        seen.add(guest.expect_syscall(39))
+    assert seen == set(threads)
+    last = threads[-1]
+    space, child = guest.space.fork(last)
+    assert guest.reg("fs_base", child) == 0x1000
+    child.complete(0)
+    assert guest.expect_syscall(39) is child
+    second = space.spawn(child)
+    second.complete(0)
+    assert guest.expect_syscall(39) is second
+    space.release()
+    for other in threads[::2]:
+        other.release()
+    again = [guest.space.spawn(last) for _ in range(120)]
+    for other in again:
+        other.complete(0)
+    assert {guest.expect_syscall(39) for _ in again} == set(again)
+    guest.space.release()

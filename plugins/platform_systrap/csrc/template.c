@@ -23,7 +23,7 @@
 
 #define TOP 0x7ffffffff000UL /* end of 47-bit user addresses, less the guard page */
 #define CLOSE_LIMIT_NS 10000000000LL
-#define SPIN_NS 20000
+#define SPIN_NS 12000 /* most answers come sooner */
 #define CALIBRATION_NS 200000
 #define PATIENCE_S 30
 #ifndef AT_MINSIGSTKSZ

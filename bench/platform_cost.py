@@ -1,6 +1,6 @@
-"""What the ptrace platform costs, in microseconds, beside the same thing done natively.
+"""What a platform costs, in microseconds, beside the same thing done natively.
 
-    python bench/ptrace_getpid.py [ROUNDS]
+    python bench/platform_cost.py [PLATFORM [ROUNDS]]
 
 Prints one line a row: the median of several repetitions. The guests are a few machine instructions;
 the kernel is a loop that answers at once.
@@ -17,12 +17,13 @@ import time
 from typing import TYPE_CHECKING
 
 from runsc.abi import registers
-from runsc_platform_ptrace.platform import PtracePlatform
+from runsc.config import Config
+from runsc.plugins.loader import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runsc.platform import AddressSpace, Thread
+    from runsc.platform import AddressSpace, Platform, Thread
 
 CODE = 0x100000
 DATA = 0x200000
@@ -57,7 +58,7 @@ def native_fork(rounds: int) -> None:
         os.waitpid(pid, 0)
 
 
-def guest(platform: PtracePlatform) -> tuple[AddressSpace, Thread]:
+def guest(platform: Platform) -> tuple[AddressSpace, Thread]:
     space = platform.new_address_space()
     thread = space.new_thread()
     space.map(CODE, 0x10000, 7, 0x22, -1, 0)
@@ -73,8 +74,9 @@ def guest(platform: PtracePlatform) -> tuple[AddressSpace, Thread]:
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 20000
-    platform = PtracePlatform()
+    name = sys.argv[1] if len(sys.argv) > 1 else "ptrace"
+    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 20000
+    platform: Platform = load("platform", name).make(Config())
     space, thread = guest(platform)
     wait = platform.wait
 
