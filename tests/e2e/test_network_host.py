@@ -95,7 +95,7 @@ def reachable(port: int, patience: float = 20.0) -> None:
 @needs_python
 @pytest.mark.parametrize(
     "group",
-    ["errors", "streams", "connecting", "timeouts", "epolls", "datagrams", "sharing"],
+    ["errors", "streams", "connecting", "timeouts", "epolls", "datagrams", "sharing", "interfaces"],
 )
 def test_calls_answer_as_linux_does(
     group: str, run_native: Callable[..., Outcome], run_sandboxed: Callable[..., Outcome]

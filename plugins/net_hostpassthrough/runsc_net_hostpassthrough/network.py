@@ -13,6 +13,7 @@ from runsc.kernel.io import CHUNK
 from runsc.network import Network
 from runsc.plugins.availability import Availability
 from runsc_net_hostpassthrough._hostsock import ffi, lib
+from runsc_net_hostpassthrough.devices import HostDevices
 from runsc_net_hostpassthrough.host_calls import host_calls
 from runsc_net_hostpassthrough.netlink import NETLINK_ROUTE, NetlinkSocket
 from runsc_net_hostpassthrough.procnet import HostTables
@@ -90,6 +91,7 @@ class HostNetwork(Network):
 
     def start(self, kernel: Kernel) -> None:
         kernel.extra["proc_net"] = self.tables.providers()
+        kernel.extra["net_devices"] = HostDevices()
 
     def socket(self, kernel: Kernel, task: Task, family: int, kind: int, protocol: int) -> SocketFile:
         if family == AF_NETLINK:
