@@ -143,7 +143,9 @@ def _do_wait(task: Task, epoll: Epoll, addr: int, limit: int, deadline: int | No
         if count:
             return count
     if now:
-        return 0
+        # What has happened on the host may not have been looked at yet, and nobody waits for it.
+        task.kernel.poller.dispatch()
+        return _report(task, epoll, addr, limit) if epoll.ready else 0
     return _wait(task, epoll, addr, limit, deadline)
 
 
