@@ -37,6 +37,7 @@ from runsc.abi.socket import (
     MSG_PEEK,
     MSG_TRUNC,
     SO_BINDTODEVICE,
+    SO_DEBUG,
     SO_ERROR,
     SO_LINGER,
     SO_PRIORITY,
@@ -312,7 +313,7 @@ class HostSocket(SocketFile):
             self.net.refuse(self.kernel, level, name)
             raise LinuxError(ENOPROTOOPT)
         if option.caps is not None and not any(task.cred.capable(cap) for cap in option.caps):
-            raise LinuxError(EPERM)
+            raise LinuxError(EACCES if (level, name) == (SOL_SOCKET, SO_DEBUG) else EPERM)
         value = value[: option.size]
         result = lib.nh_setsockopt(self.fd, level, name, value, len(value))
         if result < 0:
