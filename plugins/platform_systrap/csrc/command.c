@@ -28,7 +28,8 @@
 void sy_post(struct sy_engine *e, struct sy_thread *t, uint32_t state) {
     (void)e;
     __atomic_exchange_n((uint32_t *)(t->slot + S_STATE), state, __ATOMIC_SEQ_CST);
-    if (sy_get32(t->slot, S_SLEEPING) != 0)
+    t->woken = sy_get32(t->slot, S_SLEEPING) != 0;
+    if (t->woken)
         syscall(SYS_futex, t->slot + S_STATE, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
@@ -83,9 +84,11 @@ static int await(struct sy_engine *e, struct sy_thread *t, uint32_t state, struc
             return 0;
         if (s->dead || s->released)
             return SY_GONE;
-        if (now < start + SPIN_NS && (n > 0 || sy_get32(t->slot, S_CPU) != e->control->cpu)) {
+        if (now < start + SPIN_NS && (n > 0 || t->woken || sy_get32(t->slot, S_CPU) != e->control->cpu)) {
             for (int i = 0; i < 16 && sy_get32(t->slot, S_STATE) != state; i++)
                 __builtin_ia32_pause();
+            if (t->woken)
+                sched_yield(); /* it may wait for this very processor */
             now = sy_now();
             continue;
         }

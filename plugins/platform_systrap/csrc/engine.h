@@ -56,6 +56,7 @@ struct sy_thread {
     unsigned queued : 1;      /* event set, not delivered */
     unsigned interrupted : 1; /* an INTERRUPTED is owed */
     unsigned released : 1;    /* the kernel wants no more events of it */
+    unsigned woken : 1;       /* slept when it was last told something: where it runs now is unknown */
     int refs;                 /* one for Python, one for the engine until it ended */
     int slot_index;
     pid_t tid;

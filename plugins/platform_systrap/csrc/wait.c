@@ -99,22 +99,28 @@ static int64_t deliver(struct sy_engine *e) {
     return handle;
 }
 
-/* Spinning pays only while a guest runs on another processor. */
-static int worth_spinning(struct sy_engine *e) {
+/* Spinning pays only while a guest runs on another processor. One that was asleep may wait for ours: then
+ * *yield says to hand it over now and then. */
+static int worth_spinning(struct sy_engine *e, int *yield) {
+    int worth = 0;
+
     if (e->spin_skip > 0) {
         e->spin_skip--;
         return 0;
     }
-    for (struct sy_thread *t = e->running; t != NULL; t = t->run_next)
-        if (sy_get32(t->slot, S_CPU) != e->control->cpu)
-            return 1;
-    return 0;
+    *yield = 0;
+    for (struct sy_thread *t = e->running; t != NULL; t = t->run_next) {
+        worth |= t->woken || sy_get32(t->slot, S_CPU) != e->control->cpu;
+        *yield |= t->woken;
+    }
+    return worth;
 }
 
 static void spin(struct sy_engine *e) {
     int64_t end;
+    int yield;
 
-    if (!worth_spinning(e))
+    if (!worth_spinning(e, &yield))
         return;
     end = sy_now() + SPIN_NS;
     do {
@@ -126,6 +132,8 @@ static void spin(struct sy_engine *e) {
             }
             __builtin_ia32_pause();
         }
+        if (yield)
+            sched_yield();
     } while (sy_now() < end);
     e->spin_backoff = e->spin_backoff ? e->spin_backoff * 2 : 1;
     if (e->spin_backoff > MAX_BACKOFF)

@@ -29,6 +29,7 @@ def host_calls() -> tuple[HostCall, ...]:
         HostCall("poll", "look for a host call of a stub that wants to be confirmed"),
         HostCall("ioctl", "receive and confirm the host calls that stubs were told to make",
                  int_argument(1, NOTIF_RECV, NOTIF_SEND)),
+        HostCall("sched_yield", "let a woken guest thread on the same processor run while spinning for it"),
         HostCall("wait4", "learn which guest process has ended or was stopped from outside"),
         HostCall("waitid", "tell a new guest process from a stranger"),
         HostCall("rt_sigprocmask", "keep SIGCHLD blocked outside of the sleep, so that no end is missed"),
