@@ -298,10 +298,14 @@ async def _receive_waiting(
     file.get()
     deadline = file.read_deadline()
     error: Exception
+    woken = True
+    look = received is not None  # what comes next may be there already, or the end
     try:
         while True:
             try:
-                woken = await task.wait(file.wait_queue(), _READ_EVENTS, deadline)
+                if not look:
+                    woken = await task.wait(file.wait_queue(), _READ_EVENTS, deadline)
+                look = False
                 more = file.recv(task, count - (received.length if received else 0), flags)
             except WouldBlock as would_block:
                 if woken:

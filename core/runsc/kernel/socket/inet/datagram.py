@@ -24,6 +24,7 @@ from runsc.abi.inet import (
     IPPROTO_IP,
     IPPROTO_IPV6,
     IPPROTO_UDP,
+    IPPROTO_UDPLITE,
     IPV6_RECVERR,
     TCP_CLOSE,
     TCP_ESTABLISHED,
@@ -33,6 +34,8 @@ from runsc.abi.inet import (
     UDP_NO_CHECK6_RX,
     UDP_NO_CHECK6_TX,
     UDP_SEGMENT,
+    UDPLITE_RECV_CSCOV,
+    UDPLITE_SEND_CSCOV,
 )  # fmt: skip
 from runsc.abi.poll import (
     POLLERR,
@@ -104,6 +107,12 @@ def cost_of(length: int) -> int:
     if size <= 32768:
         return (1 << max(size - 1, 511).bit_length()) + _SKBUFF
     return size + _SKBUFF
+
+
+_UDP_OPTIONS = frozenset((
+    UDP_CORK, UDP_SEGMENT, UDP_NO_CHECK6_RX, UDP_NO_CHECK6_TX, UDP_GRO, UDP_ENCAP, UDPLITE_SEND_CSCOV,
+    UDPLITE_RECV_CSCOV,
+))  # fmt: skip
 
 
 class Datagram:
@@ -290,17 +299,22 @@ class DatagramSocket(InetSocket):
 
 
 class UdpSocket(DatagramSocket):
-    """A UDP socket. ``corked``: where to and what, while UDP_CORK or MSG_MORE keeps a datagram back."""
+    """A UDP or UDP-Lite socket (udp(7), udplite(7)): which part checksums cover means nothing here.
+
+    ``corked``: where to and what, while UDP_CORK or MSG_MORE keeps a datagram back.
+    """
 
     __slots__ = ("corked", "joined")
 
-    def __init__(self, kernel: Kernel, inode: Inode, flags: int, family: int) -> None:
-        super().__init__(kernel, inode, flags, family, IPPROTO_UDP)
+    def __init__(
+        self, kernel: Kernel, inode: Inode, flags: int, family: int, protocol: int = IPPROTO_UDP
+    ) -> None:
+        super().__init__(kernel, inode, flags, family, protocol)
         self.corked: tuple[Endpoint, bytes] | None = None
         self.joined: set[tuple[bytes, int]] = set()
 
     def _table(self) -> PortTable:
-        return self.stack.udp
+        return self.stack.udplite if self.protocol == IPPROTO_UDPLITE else self.stack.udp
 
     def groups(self) -> set[tuple[bytes, int]] | None:
         return self.joined
@@ -359,7 +373,7 @@ class UdpSocket(DatagramSocket):
         kind = kind_of(target[0])
         message = Datagram(data, source, target, sending.ttl, sending.tclass)
         if kind == LOCAL:
-            found = stack.receiver(target, source)
+            found = stack.receiver(self._table(), target, source)
             if found is None:
                 self.refused(target, data, 3)
             else:
@@ -371,7 +385,7 @@ class UdpSocket(DatagramSocket):
     def _all_receivers(self, target: Endpoint, source: Endpoint, kind: int) -> list[UdpSocket]:
         """Everybody whom a multicast or broadcast reaches (__udp4_lib_mcast_deliver)."""
         found = []
-        for owner in self.stack.udp.owners.get(target[1], ()):
+        for owner in self._table().owners.get(target[1], ()):
             socket: UdpSocket = owner  # type: ignore[assignment]
             if socket.local[0] != target[0] and not is_any(socket.local[0]):
                 continue
@@ -401,6 +415,9 @@ class UdpSocket(DatagramSocket):
             if not 0 <= number <= 0xFFFF:
                 raise LinuxError(EINVAL)
             self.levels[IPPROTO_UDP, name] = number
+        elif name in (UDPLITE_SEND_CSCOV, UDPLITE_RECV_CSCOV) and self.protocol == IPPROTO_UDPLITE:
+            # 0 is all, and less than the header can't be covered
+            self.levels[IPPROTO_UDP, name] = min(max(number, 8), 0xFFFF) if number else 0
         elif name in (UDP_NO_CHECK6_RX, UDP_NO_CHECK6_TX, UDP_GRO):
             self.levels[IPPROTO_UDP, name] = int(number != 0)
         elif name == UDP_ENCAP and not number:
@@ -409,7 +426,7 @@ class UdpSocket(DatagramSocket):
             raise LinuxError(ENOPROTOOPT)
 
     def get_protocol(self, task: Task, name: int, length: int) -> bytes:
-        if name not in (UDP_CORK, UDP_SEGMENT, UDP_NO_CHECK6_RX, UDP_NO_CHECK6_TX, UDP_GRO, UDP_ENCAP):
+        if name not in _UDP_OPTIONS:
             raise LinuxError(ENOPROTOOPT)
         return self.levels.get((IPPROTO_UDP, name), 0).to_bytes(4, "little")
 

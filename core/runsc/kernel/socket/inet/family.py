@@ -11,6 +11,7 @@ from runsc.abi.inet import (
     IPPROTO_MAX,
     IPPROTO_TCP,
     IPPROTO_UDP,
+    IPPROTO_UDPLITE,
 )  # fmt: skip
 from runsc.abi.socket import AF_INET6, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM
 from runsc.kernel.errors import LinuxError
@@ -36,8 +37,8 @@ def inet_socket(kernel: Kernel, task: Task, family: int, kind: int, protocol: in
             raise LinuxError(EPROTONOSUPPORT)
         return TcpSocket(kernel, new_inode(kernel, task), 0, family)
     if kind == SOCK_DGRAM:
-        if protocol in (IPPROTO_IP, IPPROTO_UDP):
-            return UdpSocket(kernel, new_inode(kernel, task), 0, family)
+        if protocol in (IPPROTO_IP, IPPROTO_UDP, IPPROTO_UDPLITE):
+            return UdpSocket(kernel, new_inode(kernel, task), 0, family, protocol or IPPROTO_UDP)
         if protocol == (IPPROTO_ICMPV6 if family == AF_INET6 else IPPROTO_ICMP):
             return PingSocket(kernel, new_inode(kernel, task), 0, family)
         raise LinuxError(EPROTONOSUPPORT)

@@ -58,6 +58,7 @@ from runsc.abi.inet import (
     IPPROTO_IPV6,
     IPPROTO_TCP,
     IPPROTO_UDP,
+    IPPROTO_UDPLITE,
     IPV6_ADD_MEMBERSHIP,
     IPV6_ADDRFORM,
     IPV6_AUTOFLOWLABEL,
@@ -192,7 +193,7 @@ def set_option(socket: InetSocket, task: Task, level: int, name: int, value: byt
     """setsockopt(2)."""
     if level == SOL_SOCKET:
         _set_socket(socket, task, name, value)
-    elif level == socket.protocol and level in (IPPROTO_TCP, IPPROTO_UDP):
+    elif level == socket.protocol and level in (IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE):
         socket.set_protocol(task, name, value)
     elif level == IPPROTO_IP:
         _set_ip(socket, task, name, value)
@@ -414,7 +415,7 @@ def get_option(socket: InetSocket, task: Task, level: int, name: int, length: in
     """getsockopt(2)."""
     if level == SOL_SOCKET:
         return _get_socket(socket, task, name, length)
-    if level == socket.protocol and level in (IPPROTO_TCP, IPPROTO_UDP):
+    if level == socket.protocol and level in (IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE):
         return socket.get_protocol(task, name, length)
     if level == IPPROTO_IP:
         return _get_ip(socket, name, length)

@@ -55,12 +55,13 @@ class Loopback:
     """
 
     __slots__ = (
-        "connections", "idents", "listeners", "octets", "packets", "tcp", "timewait", "udp",
+        "connections", "idents", "listeners", "octets", "packets", "tcp", "timewait", "udp", "udplite",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.tcp = PortTable()
         self.udp = PortTable()
+        self.udplite = PortTable()
         self.listeners: dict[int, list[TcpSocket]] = {}
         self.connections: dict[tuple[Endpoint, Endpoint], TcpSocket | TimeWait] = {}
         #: with the time when each was to go as of then; ``TimeWait.expires`` may be later by now
@@ -142,10 +143,10 @@ class Loopback:
             return group[hash(source) % len(group)]
         return group[-1] if group else None
 
-    def receiver(self, destination: Endpoint, source: Endpoint) -> UdpSocket | None:
+    def receiver(self, table: PortTable, destination: Endpoint, source: Endpoint) -> UdpSocket | None:
         """Whose datagram this is (udp4_lib_lookup2): a connected socket before others, the exact address
         before the wildcards, and of equals the last one bound, or one of the group that shares the port."""
-        owners = self.udp.owners.get(destination[1])
+        owners = table.owners.get(destination[1])
         if not owners:
             return None
         best = 0

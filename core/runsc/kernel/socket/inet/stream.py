@@ -228,15 +228,15 @@ class TcpSocket(InetSocket):
             raise LinuxError(EPIPE)
         peer = self.peer
         if peer is None:
-            # The other end is closed, and answers with a reset.
+            # The other end is closed, and answers the first buffer with a reset.
             if data:
                 connection.reset(self)
-            return len(data)
+            return min(len(data), self.sndbuf)
         if data and peer.shut & RCV_SHUTDOWN and peer.state in (TCP_FIN_WAIT1, TCP_FIN_WAIT2):
             # It was shut down both ways: that is as good as closed, and both hear of it.
             connection.reset(peer)
             connection.reset(self)
-            return len(data)
+            return min(len(data), self.sndbuf)
         if flags & MSG_OOB and data:
             return urgent.send(self, task, data, flags & ~_SEND_SPECIAL)
         return -1
