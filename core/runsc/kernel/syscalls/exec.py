@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from errno import EACCES, EINVAL, ENOENT
+from stat import S_ISGID, S_ISUID
 
 from runsc.abi.fcntl import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, O_NOFOLLOW, O_RDONLY
 from runsc.abi.signal import SIGCHLD, SIGSEGV
@@ -87,7 +88,9 @@ def exec_program(task: Task, file: File, name: bytes, argv: list[bytes], env: li
                 exit_task(other, 0)
         task_exit(task)
         _become_leader(task)
-        if task.mm.users > 1:
+        # Memory that others share stays theirs. A program that may gain privileges doesn't inherit a stub either: what
+        # its user has arranged there (a sibling's view of a shared page, say) must not outlive the user.
+        if task.mm.users > 1 or program.file.inode.mode & (S_ISUID | S_ISGID):
             space = kernel.platform.new_address_space()
             old_thread, old_mm = task.thread, task.mm
             task.mm = MemoryManager(space)
