@@ -88,8 +88,8 @@ def exec_program(task: Task, file: File, name: bytes, argv: list[bytes], env: li
                 exit_task(other, 0)
         task_exit(task)
         _become_leader(task)
-        # Memory that others share stays theirs. A program that may gain privileges doesn't inherit a stub either: what
-        # its user has arranged there (a sibling's view of a shared page, say) must not outlive the user.
+        # Memory that others share stays theirs. A program that may gain privileges doesn't inherit a stub
+        # either: what its user arranged there (a sibling's view of a shared page) must not outlive the user.
         if task.mm.users > 1 or program.file.inode.mode & (S_ISUID | S_ISGID):
             space = kernel.platform.new_address_space()
             old_thread, old_mm = task.thread, task.mm
