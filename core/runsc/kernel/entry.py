@@ -22,7 +22,7 @@ from runsc.abi.signal import (
 from runsc.kernel import sigframe
 from runsc.kernel.errors import Interrupted, LinuxError, Restart, RestartAlways
 from runsc.kernel.signal import DEFAULT, SigInfo, dequeue, dumps_core, force, is_ignored, recalculate
-from runsc.kernel.task import STOPPED, WORK_DEAD, WORK_REGS, WORK_RESTORE_MASK, WORK_STOP
+from runsc.kernel.task import STOPPED, WORK_DEAD, WORK_RESTORE_MASK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,9 +39,6 @@ def return_to_user(task: Task, result: int | None, interrupted: Interrupted | No
     """
     from runsc.kernel.exit import exit_group, exit_task, stop_group
 
-    if task.work & WORK_REGS:
-        task.work &= ~WORK_REGS
-        result = None
     while True:
         if task.work & WORK_DEAD:
             return
@@ -138,8 +135,3 @@ def _handle(task: Task, info: SigInfo, result: int | None, interrupted: Interrup
     task.blocked = blocked & ~UNBLOCKABLE
     recalculate(task)
     return True
-
-
-def stop_requested(task: Task) -> bool:
-    """Is the group of ``task`` stopping?"""
-    return bool(task.work & WORK_STOP)

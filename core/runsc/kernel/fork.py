@@ -176,8 +176,6 @@ def clone(task: Task, args: CloneArgs) -> int | Coroutine[Any, Any, int]:
         child.clear_child_tid = args.child_tid
     if child.group.stopped or (child.group is task.group and task.work):
         child.work |= task.work & 3
-    for hook in kernel.extra.get("fork-hooks", ()):
-        hook(task, child)
     if flags & CLONE_VFORK:
         child.vfork_done = WaitQueue()
         result = _wait_for_vfork(task, child, child.vfork_done, tid)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from select import EPOLLERR, EPOLLHUP, epoll
 
 TYPE_CHECKING = False
@@ -69,8 +68,3 @@ class HostPoller:
         """Idempotent. The watched descriptors are their owners'."""
         self.watches.clear()
         self.epoll.close()
-
-
-def wakeup_pipe() -> tuple[int, int]:
-    """A non-blocking pipe for ``signal.set_wakeup_fd``: (read end, write end)."""
-    return os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)

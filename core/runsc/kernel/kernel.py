@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from time import monotonic_ns, perf_counter_ns
 
-from runsc.abi.signal import BUS_ADRERR, SI_KERNEL, SIGBUS, SIGKILL, SIGSEGV
+from runsc.abi.signal import BUS_ADRERR, SIGBUS, SIGKILL, SIGSEGV
 from runsc.errors import trace
 from runsc.kernel.entry import return_to_user
 from runsc.kernel.errors import Interrupted, LinuxError
@@ -51,7 +51,6 @@ class Kernel:
 
     __slots__ = (
         "boot_time_ns",
-        "clock",
         "closers",
         "config",
         "console",
@@ -105,7 +104,6 @@ class Kernel:
         #: who watches files (inotify); None while nobody does
         self.notify: Notifier | None = None
         self.futexes: Any = None
-        self.clock: Any = None
         self.cpus: tuple[int, ...] = (0,)
         self.initial_fpu = b""
         #: called with each task that ends, while its memory can still be reached (robust futexes,
@@ -174,7 +172,6 @@ class Kernel:
     def traced_syscall(self, task: Task, nr: int, args: tuple[int, int, int, int, int, int]) -> None:
         """The same, with the tracer told of entry and exit."""
         started = perf_counter_ns()
-        task.syscall_args = args
         self.tracer.enter(task, nr, args)
         try:
             result = self.table[nr](task, args) if 0 <= nr < len(self.table) else self.missing(task, args)
@@ -314,7 +311,3 @@ class Kernel:
                     from runsc.kernel.exit import exit_task
 
                     exit_task(thread, SIGKILL)
-
-    def fatal_signal(self, task: Task, signo: int = SIGSEGV) -> None:
-        """The kernel itself ends a process by a signal that can't be caught."""
-        force(task, SigInfo(signo, SI_KERNEL))

@@ -92,11 +92,6 @@ def is_ignored(task: Task, signo: int) -> bool:
     return bool(bit(signo) & IGNORED_BY_DEFAULT)
 
 
-def is_fatal(task: Task, signo: int) -> bool:
-    """Does the signal end the process if it is delivered now?"""
-    return task.sighand.actions[signo].handler == SIG_DFL and not bit(signo) & (IGNORED_BY_DEFAULT | STOPPING)
-
-
 def send(task: Task, info: SigInfo, group: bool = True, forced: bool = False) -> None:
     """Send ``info`` to the process of ``task`` (``group``), or to that thread alone.
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 WORK_SIGNAL = 1  #: a signal may be deliverable
 WORK_STOP = 2  #: its group is stopping
 WORK_DEAD = 4  #: it has exited
-WORK_REGS = 8  #: the handler has set the registers
 WORK_RESTORE_MASK = 16  #: a call changed the signal mask for its own duration
 
 # Where a task is, as /proc shows it.
@@ -71,7 +70,6 @@ class Task:
         "coroutine",
         "cpu_mask",
         "cred",
-        "dumpable_exec",
         "exit_code",
         "exit_signal",
         "files",
@@ -97,7 +95,6 @@ class Task:
         "start_time",
         "state",
         "stop_state",
-        "syscall_args",
         "syscall_nr",
         "thread",
         "tid",
@@ -134,7 +131,6 @@ class Task:
         #: what ``entry.return_to_user`` was about to do when the group stopped, to be done on SIGCONT
         self.stop_state: tuple[int | None, Interrupted | None] | None = None
         self.syscall_nr = -1
-        self.syscall_args: tuple[int, ...] = ()
         self.state = RUNNING
         self.comm = b""
         self.exit_code = 0
@@ -151,7 +147,6 @@ class Task:
         self.timer_slack = 50000
         self.personality = 0
         self.oom_score_adj = 0
-        self.dumpable_exec = False
         self.start_time = monotonic_ns()
         #: bound once: wait entries and timers hold it without making a new object each time
         self.wake = self._wake
@@ -179,10 +174,6 @@ class Task:
         if not self.ready:
             self.ready = True
             self.kernel.run_queue.append(self)
-
-    def signal_pending(self) -> bool:
-        """Is there a reason to leave an interruptible sleep?"""
-        return bool(self.work & ~WORK_RESTORE_MASK)
 
     async def wait(
         self,

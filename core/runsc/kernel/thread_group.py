@@ -117,7 +117,6 @@ class ThreadGroup:
     __slots__ = (
         "child_cpu_ns",
         "child_maxrss",
-        "child_stat",
         "child_sys_ns",
         "child_wait",
         "children",
@@ -190,7 +189,6 @@ class ThreadGroup:
         self.child_sys_ns = 0
         self.maxrss = 0
         self.child_maxrss = 0
-        self.child_stat: tuple[int, ...] = ()
         self.itimers: Any = None
         self.posix_timers: dict[int, Any] | None = None
         self.extra: dict[str, Any] | None = None

@@ -19,7 +19,6 @@ from runsc.kernel.errors import LinuxError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any
 
     from runsc.kernel.credentials import Credentials
@@ -374,10 +373,3 @@ class Inode:
         It stays the inode's; the same bytes at the same offsets as read(2) gives. Raises ENODEV for
         a file that can't be mapped."""
         raise LinuxError(ENODEV)
-
-    # -- life ---------------------------------------------------------------------------------
-
-    def walk_extra(self) -> Iterator[Any]:
-        """What the VFS hangs on this inode (for diagnosis)."""
-        if self.extra:
-            yield from self.extra.values()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from errno import EACCES, EPERM, EROFS
-from stat import S_ISVTX
+from errno import EACCES, EROFS
 
 from runsc.kernel.credentials import CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER
 from runsc.kernel.errors import LinuxError
@@ -54,14 +53,3 @@ def check_mount_write(mount: Mount) -> None:
 def owner_or_capable(inode: Inode, cred: Credentials) -> bool:
     """May ``cred`` do what only the owner may (chmod, utimes)?"""
     return cred.fsuid == inode.uid or cred.capable(CAP_FOWNER)
-
-
-def check_delete(directory: Inode, victim: Inode, cred: Credentials) -> None:
-    """May a name of ``victim`` be taken out of ``directory``? (may_delete, the sticky bit)"""
-    check(directory, cred, MAY_WRITE | MAY_EXEC)
-    if (
-        directory.mode & S_ISVTX
-        and cred.fsuid not in (victim.uid, directory.uid)
-        and not cred.capable(CAP_FOWNER)
-    ):
-        raise LinuxError(EPERM)
