@@ -3,7 +3,7 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 
-.PHONY: all build run test lint types layers unit clean
+.PHONY: all build run test lint types layers unit compat clean
 
 all: build
 
@@ -26,6 +26,11 @@ layers: build-test
 
 unit: build-test
 	$(PYTHON) -m pytest
+
+# Other people's programs, natively and in a sandbox, compared test by test: hours. ARGS="python:test_os stress:pipe"
+# picks some of them.
+compat: build-test
+	PYTHONPATH=tools $(PYTHON) -m compat $(ARGS)
 
 .PHONY: build-test
 build-test:
