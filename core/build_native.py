@@ -9,7 +9,7 @@ import tempfile
 from cffi import FFI
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SOURCES = ("native.c", "refused.c")
+SOURCES = ("native.c", "hostfiles.c", "refused.c")
 
 
 def path(name: str) -> str:
@@ -34,6 +34,17 @@ ffi.cdef(
     int rn_landlock_restrict(int ruleset);
 
     int rn_report_refused(int fd);
+
+    int64_t rn_file_system_type(int fd);
+    int rn_openat2(int dir, const char *name, uint64_t flags, uint64_t mode, uint64_t resolve);
+    int rn_renameat2(int from, const char *name, int to, const char *new_name, unsigned flags);
+    int rn_link_open(int fd, int dir, const char *name);
+    int rn_fallocate(int fd, int mode, int64_t offset, int64_t length);
+    int64_t rn_getxattrat(int dir, const char *name, const char *attribute, void *value, uint32_t size);
+    int64_t rn_listxattrat(int dir, const char *name, void *list, uint64_t size);
+    int rn_setxattrat(int dir, const char *name, const char *attribute, const void *value, uint32_t size,
+                      uint32_t flags);
+    int rn_removexattrat(int dir, const char *name, const char *attribute);
     """
 )
 ffi.set_source(

@@ -58,6 +58,12 @@ FLAGS: tuple[Flag, ...] = (
         choices=("exclusive", "shared"),
     ),
     Flag(
+        "file-access-mounts",
+        STRING,
+        "The same for the other mounts of host files.",
+        choices=("exclusive", "shared"),
+    ),
+    Flag(
         "watchdog-action",
         STRING,
         "What to do when a system call hangs (no effect yet).",
@@ -92,6 +98,7 @@ class Config:
         "debug_log",
         "debug_log_format",
         "file_access",
+        "file_access_mounts",
         "fs",
         "host_uds",
         "ignore_cgroups",
@@ -129,6 +136,7 @@ class Config:
         self.ignore_cgroups = False
         self.systemd_cgroup = False
         self.file_access = "exclusive"
+        self.file_access_mounts = "shared"
         self.watchdog_action = "log"
         self.host_uds = "none"
         self.jail = "on"

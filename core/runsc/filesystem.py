@@ -1,17 +1,23 @@
 """The contract of a file-system plugin.
 
-A file-system plugin brings the host's files into the sandbox. It is chosen by ``--fs=NAME``; what it
-makes are file systems of the kernel's kind (``runsc.kernel.vfs.inode``), so that the kernel treats host
-files as it treats its own.
+A file-system plugin brings the host's files into the sandbox. It is chosen by ``--fs=NAME``. It has two
+halves, which meet in one descriptor for each mount:
 
-Life
-    ``make_filesystem(config)`` runs before the sandbox is closed and answers a ``HostFiles``; its
-    ``mount`` opens what it needs of the host then. After the jail is closed, only what was opened before
-    can be reached.
+Outside: ``Opener``
+    ``open_filesystem(config)`` is called in the command's process, which has all its rights still, before
+    the sandbox is forked (or, for a container that joins a sandbox, in the command that creates it). Its
+    ``open`` answers one descriptor for each ``HostMount``: what it is (an O_PATH descriptor, a connection to
+    a process of the plugin's) is between the two halves.
+
+Inside: ``HostFiles``
+    ``make_filesystem(config)`` is called in the sandbox's process before its jail is closed. Its ``mount``
+    makes a file system of the kernel's kind (``runsc.kernel.vfs.inode``) of such a descriptor, so that the
+    kernel treats host files as it treats its own. It may be called when the jail is closed already, with a
+    descriptor that arrived later; so it opens nothing by path and imports nothing.
 
 Trust
     The guest chooses names and contents. No name, symbolic link or race may lead outside the directory
-    that was given to ``mount``: a symbolic link is returned as such, and the kernel walks it inside.
+    that was given: a symbolic link is returned as such, and the kernel walks it inside.
 
 Errors
     Operations raise ``LinuxError``, or ``OSError`` of the host call, whose errno the guest sees.
@@ -29,11 +35,59 @@ if TYPE_CHECKING:
     from runsc.plugins.availability import Availability, HostCall
 
 #: The version of this contract; a plugin declares the one it was written for.
-API_VERSION = 1
+API_VERSION = 2
+
+#: Kinds of ``HostMount``.
+DIRECTORY = "dir"
+FILE = "file"
+
+
+class HostMount:
+    """One piece of the host's file tree that a sandbox is given.
+
+    ``source``: its absolute path on the host; symbolic links in it are followed, once, when it is opened.
+    ``read_only``: nothing in it is ever changed through this mount. ``shared``: others change it meanwhile,
+    so names and attributes are looked up anew each time; else what was looked up may be believed until the
+    host says that it has changed. ``kind``: ``DIRECTORY``, or ``FILE`` for anything else (a regular file, a
+    device, a socket), which is then the root of its file system.
+    """
+
+    __slots__ = ("kind", "read_only", "shared", "source")
+
+    def __init__(
+        self, source: bytes, read_only: bool = True, shared: bool = False, kind: str = DIRECTORY
+    ) -> None:
+        self.source = source
+        self.read_only = read_only
+        self.shared = shared
+        self.kind = kind
+
+    def __repr__(self) -> str:
+        access = "ro" if self.read_only else "rw"
+        return f"HostMount({self.source!r}, {access}, {self.kind}{', shared' if self.shared else ''})"
+
+
+class Opener(ABC):
+    """The half outside: opens what the sandbox will reach."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def open(self, mounts: Sequence[HostMount]) -> list[int]:
+        """A descriptor for each mount, in order; they are the caller's, close-on-exec, and it may send them
+        to another process. Called at most once. Raises ``RunscError`` if one can't be opened, and leaves
+        nothing open then."""
+
+    def processes(self) -> Sequence[int]:
+        """The host ids of the processes that ``open`` forked.
+
+        They end when nobody holds the descriptors any more; the caller waits for them then, and may kill
+        them earlier."""
+        return ()
 
 
 class HostFiles(ABC):
-    """Makes file systems out of host directories."""
+    """The half inside: makes file systems out of what was opened."""
 
     __slots__ = ()
 
@@ -47,7 +101,7 @@ class HostFiles(ABC):
     def host_calls(self) -> Sequence[HostCall]:
         """The host system calls it makes once the sandbox runs, each with its reason.
 
-        Asked when the jail is closed, after the last ``mount``: where nothing is mounted writable, nothing
+        Asked when the jail is closed, after the first mounts: where nothing is mounted writable, nothing
         that writes needs to be allowed."""
         return ()
 
@@ -58,13 +112,29 @@ class HostFiles(ABC):
         return ()
 
     @abstractmethod
-    def mount(self, path: bytes, read_only: bool, shared: bool = False) -> FileSystem:
-        """A file system whose root is the host directory (or file) ``path``.
+    def mount(self, fd: int, mount: HostMount) -> FileSystem:
+        """A file system of what ``Opener.open`` answered for ``mount``; ``fd`` is taken over in any case.
 
-        ``read_only``: nothing below is ever changed through it. ``shared``: others change it meanwhile, so
-        names and attributes are looked up anew each time. Raises ``RunscError`` if it can't be opened.
+        Raises ``RunscError`` if that can't be done.
         """
 
     @abstractmethod
     def close(self) -> None:
         """Give back every host descriptor. Idempotent."""
+
+
+def host_mount(source: bytes, read_only: bool, shared: bool) -> HostMount:
+    """The mount of ``source`` as what it is: a directory, or anything else. Raises ``RunscError``."""
+    import os
+    from stat import S_ISDIR
+
+    from runsc.errors import RunscError
+
+    try:
+        mode = os.stat(source).st_mode
+    except OSError as error:
+        raise RunscError(
+            f"can't open {os.fsdecode(source)} on the host: {error.strerror}",
+            "check that the path exists and that this user may reach it",
+        ) from error
+    return HostMount(source, read_only, shared, DIRECTORY if S_ISDIR(mode) else FILE)

@@ -40,6 +40,12 @@ COMMANDS: tuple[CommandSpec, ...] = (
             Flag("cwd", STRING, "The working directory in the sandbox (default: this one).", metavar="DIR"),
             Flag("env", REPEAT, "Set an environment variable; may be given again.", metavar="NAME=VALUE"),
             Flag("user", STRING, "Run as this user, by number (default: yours).", metavar="UID[:GID]"),
+            Flag(
+                "volume",
+                REPEAT,
+                "Mount a directory or file of the host, writable unless :ro is added; may be given again.",
+                metavar="SOURCE[:PLACE][:ro]",
+            ),
         ),
     ),
     CommandSpec("plugins", "List the installed plugins, and whether they work here.", "", (FORMAT,)),

@@ -10,6 +10,7 @@ from runsc.flags import Flag, parse
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.config import Config
+    from runsc.filesystem import HostMount
     from runsc.sandbox.command import Command
 
 #: The largest user or group number; the next one, -1, means "none" to Linux.
@@ -19,13 +20,14 @@ MAX_ID = 0xFFFFFFFE
 class Options:
     """The flags of ``do``."""
 
-    __slots__ = ("cwd", "env", "root", "user")
+    __slots__ = ("cwd", "env", "root", "user", "volume")
 
     def __init__(self) -> None:
         self.root = "/"
         self.cwd = ""
         self.env: list[str] = []
         self.user = ""
+        self.volume: list[str] = []
 
 
 def do(config: Config, flags: tuple[Flag, ...], words: list[str], started: float) -> int:
@@ -34,7 +36,7 @@ def do(config: Config, flags: tuple[Flag, ...], words: list[str], started: float
     at, _ = parse(flags, words, options)
     if at == len(words):
         raise UsageError("do needs a command", "write runsc do -- CMD ARGS")
-    command = make_command(options, words[at:])
+    command = make_command(options, words[at:], config)
     from runsc.log import Log
     from runsc.sandbox.boot import run
 
@@ -45,8 +47,9 @@ def do(config: Config, flags: tuple[Flag, ...], words: list[str], started: float
     return code
 
 
-def make_command(options: Options, words: list[str]) -> Command:
+def make_command(options: Options, words: list[str], config: Config) -> Command:
     """What is to be run, from the flags and this process's surroundings. Raises ``RunscError``."""
+    from runsc.filesystem import HostMount
     from runsc.sandbox.command import Command
 
     root = os.path.abspath(options.root)
@@ -77,8 +80,25 @@ def make_command(options: Options, words: list[str]) -> Command:
         uid,
         gid,
         groups,
-        os.fsencode(root),
+        HostMount(os.fsencode(root), read_only=True, shared=config.file_access == "shared"),
+        [parse_volume(text, config.file_access_mounts == "shared") for text in options.volume],
     )
+
+
+def parse_volume(text: str, shared: bool) -> tuple[bytes, HostMount]:
+    """``SOURCE[:PLACE][:ro]``: the place in the sandbox, and what is mounted there. Raises ``RunscError``."""
+    from runsc.filesystem import host_mount
+
+    source, _, rest = text.partition(":")
+    place, _, options = rest.partition(":")
+    if place in ("ro", "rw") and not options:
+        place, options = "", place
+    place = place or source
+    if options not in ("", "ro", "rw") or not source.startswith("/") or not place.startswith("/"):
+        raise UsageError(
+            f"--volume={text}: not understood", "write --volume=/HOST/PATH[:/PATH][:ro], with absolute paths"
+        )
+    return os.fsencode(place), host_mount(os.fsencode(source), options == "ro", shared)
 
 
 def make_environment(changes: list[str]) -> list[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from errno import ENOTDIR
 from time import monotonic_ns
 
 from runsc.abi.fcntl import AT_FDCWD, O_RDONLY
@@ -19,7 +20,7 @@ from runsc.kernel.signal import SignalHandlers
 from runsc.kernel.syscalls.table import dispatch_table
 from runsc.kernel.task import Task
 from runsc.kernel.thread_group import RLIMIT_NOFILE, ProcessGroup, Session, ThreadGroup, default_limits
-from runsc.kernel.vfs.dentry import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RELATIME, Path
+from runsc.kernel.vfs.dentry import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_RELATIME, Path
 from runsc.kernel.vfs.fdtable import FdTable, FsContext
 from runsc.kernel.vfs.namespace import MountNamespace
 
@@ -62,6 +63,7 @@ def start(
         namespace = mount_tree(kernel, command, filesystem)
         task = first_task(kernel, command, namespace)
         mount_system(kernel, task, namespace)
+        mount_volumes(task, command, filesystem, namespace)
         open_stdio(kernel, task)
         start_tracer(kernel, config, log)
         close_jail()
@@ -96,7 +98,7 @@ def mount_tree(kernel: Kernel, command: Command, filesystem: HostFiles) -> Mount
     from runsc.kernel.fs.overlay import Overlay
     from runsc.kernel.fs.tmpfs import Tmpfs
 
-    lower = filesystem.mount(command.root, read_only=True)
+    lower = filesystem.mount(command.opened[0], command.root)
     upper = Tmpfs(mode=0o755)
     root: FileSystem = Overlay(upper.root(), [lower.root()])
     return MountNamespace(root, MS_RELATIME)
@@ -123,6 +125,28 @@ def mount_system(kernel: Kernel, task: Task, namespace: MountNamespace) -> None:
         kernel.log.warning(f"/dev is not mounted: {error}")
         return
     mount_dev(kernel, namespace, at)
+
+
+def mount_volumes(
+    task: Task, command: Command, filesystem: HostFiles, namespace: MountNamespace
+) -> None:
+    """What else of the host was asked for. Raises ``RunscError``."""
+    from runsc.kernel.vfs.namei import lookup
+
+    for fd, (place, mount) in zip(command.opened[1:], command.volumes, strict=True):
+        fs = filesystem.mount(fd, mount)
+        shown = os.fsdecode(place)
+        try:
+            at = lookup(task, AT_FDCWD, place)
+            inode = at.dentry.inode
+            if inode is None or inode.is_dir() != fs.root().is_dir():
+                raise LinuxError(ENOTDIR)
+        except LinuxError as error:
+            raise RunscError(
+                f"can't mount {os.fsdecode(mount.source)} at {shown}: {os.strerror(error.errno)}",
+                f"name a {'directory' if fs.root().is_dir() else 'file'} that exists in the sandbox",
+            ) from None
+        namespace.mount(fs, at, MS_RELATIME | (MS_RDONLY if mount.read_only else 0))
 
 
 def first_task(kernel: Kernel, command: Command, namespace: MountNamespace) -> Task:

@@ -16,6 +16,7 @@ from runsc.plugins.hookspecs import (
     NetworkHooks,
     PlatformHooks,
 )
+from runsc.plugins.scan import FILESYSTEM, NETWORK, PLATFORM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,14 +28,21 @@ if TYPE_CHECKING:
 SPECS: tuple[type, ...] = (PlatformHooks, NetworkHooks, FilesystemHooks)
 
 
+#: What is asked of a plugin: hooks are named ACTION_KIND.
+ACTIONS = {FILESYSTEM: ("check", "make", "open"), NETWORK: ("check", "make"), PLATFORM: ("check", "make")}
+
+
 class Hooks:
-    """The two hooks of a plugin, ready to be called."""
+    """The hooks of a plugin, ready to be called. ``opener``: a file system's only."""
 
-    __slots__ = ("check", "make")
+    __slots__ = ("check", "make", "opener")
 
-    def __init__(self, check: Callable[[], Any], make: Callable[..., Any]) -> None:
+    def __init__(
+        self, check: Callable[[], Any], make: Callable[..., Any], opener: Callable[..., Any] | None = None
+    ) -> None:
         self.check = check
         self.make = make
+        self.opener = opener
 
 
 def plain(entry: Entry, instance: object) -> Hooks | None:
@@ -51,7 +59,7 @@ def plain(entry: Entry, instance: object) -> Hooks | None:
             if mark is not None and (mark != PLAIN_IMPL or signatures.get(name) != _parameters(value)):
                 return None
     found = []
-    for action in ("check", "make"):
+    for action in ACTIONS[entry.kind]:
         method = getattr(instance, f"{action}_{entry.kind}", None)
         if getattr(method, IMPL_MARK, None) is None or method is None:
             return None
@@ -76,7 +84,7 @@ def managed(entry: Entry, instance: object) -> Hooks:
             f"{who} breaks the plugin contract: {text}", f"update {entry.distribution}"
         ) from error
     found = []
-    for action in ("check", "make"):
+    for action in ACTIONS[entry.kind]:
         hook = getattr(manager.hook, f"{action}_{entry.kind}")
         if not hook.get_hookimpls():
             what = f"{who} does not implement the hook {action}_{entry.kind}"

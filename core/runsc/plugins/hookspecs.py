@@ -20,8 +20,8 @@ manager, so an instance's methods marked with ``hookimpl`` are its implementatio
 
 Importing the plugin's module must be cheap and do nothing: ``check_*`` is where things are tried, ``make_*``
 where they are made, and heavy imports belong inside them. All hooks are called outside of any system call's
-path: what they make is then used directly. A plugin implements the two hooks of its kind; one class may serve
-several kinds.
+path: what they make is then used directly. A plugin implements the two hooks of its kind, a file system
+a third (``open_filesystem``, for its half outside of the sandbox); one class may serve several kinds.
 
 What they make says in ``host_calls()`` and ``capabilities()`` what it needs of the host once the sandbox
 runs; everything else is forbidden then, importing modules included. ``make_*`` runs where no host file can
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from runsc.config import Config
-    from runsc.filesystem import HostFiles
+    from runsc.filesystem import HostFiles, Opener
     from runsc.network import Network
     from runsc.platform import Platform
     from runsc.plugins.availability import Availability
@@ -106,8 +106,14 @@ class FilesystemHooks:
         raise NotImplementedError
 
     @hookspec
+    def open_filesystem(self, config: Config) -> Opener:
+        """What opens host files for a sandbox. Called outside of it, in the command's process, which still
+        has all of its rights, and once for each sandbox or container."""
+        raise NotImplementedError
+
+    @hookspec
     def make_filesystem(self, config: Config) -> HostFiles:
-        """What makes file systems out of host directories, for one sandbox. As ``make_platform``."""
+        """What makes file systems out of what was opened, for one sandbox. As ``make_platform``."""
         raise NotImplementedError
 
 

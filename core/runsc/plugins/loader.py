@@ -13,9 +13,11 @@ from runsc.plugins.scan import FLAG_OF, NETWORK, OWN_NAMES, PLATFORM, Entry, can
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from runsc.config import Config
+    from runsc.filesystem import Opener
 
 
 class Plugin:
@@ -62,9 +64,18 @@ class Plugin:
 
     def make(self, config: Config) -> Any:
         """What the plugin is there for. Raises ``RunscError``."""
+        return self._call(self.hooks.make, config)
+
+    def opener(self, config: Config) -> Opener:
+        """The outer half of a file system. Raises ``RunscError``."""
+        assert self.hooks.opener is not None
+        opener: Opener = self._call(self.hooks.opener, config)
+        return opener
+
+    def _call(self, hook: Callable[..., Any], config: Config) -> Any:
         entry = self.entry
         try:
-            made = self.hooks.make(config=config)
+            made = hook(config=config)
         except RunscError:
             raise
         except Exception as error:

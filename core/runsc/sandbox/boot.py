@@ -20,9 +20,12 @@ import os
 import resource
 import signal
 import sys
+from time import monotonic, sleep
 
 from runsc.errors import RunscError
 from runsc.log import debug_log_path
+from runsc.plugins.loader import load
+from runsc.plugins.scan import FILESYSTEM
 from runsc.sandbox import report
 
 TYPE_CHECKING = False
@@ -30,7 +33,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runsc.config import Config
+    from runsc.filesystem import Opener
     from runsc.log import Log
+    from runsc.plugins.loader import Plugin
     from runsc.sandbox.command import Command
 
 FORWARDED = (
@@ -43,6 +48,9 @@ FORWARDED = (
     signal.SIGUSR2,
     signal.SIGWINCH,
 )
+
+#: How long a process that the file-system plugin forked may take to end, in seconds.
+_PATIENCE = 2.0
 
 
 class InternalError(RunscError):
@@ -61,6 +69,8 @@ def run(config: Config, command: Command, log: Log, started: float) -> int:
     """
     _occupy_standard_descriptors()
     command.nofile = resource.getrlimit(resource.RLIMIT_NOFILE)
+    filesystem = load(FILESYSTEM, config.fs)
+    opener = _open_files(filesystem, config, command)
     # What was ignored when we started (nohup, background jobs of scripts) stays ignored.
     forwarded = {number for number in FORWARDED if signal.getsignal(number) != signal.SIG_IGN}
     # A caller may have left SIGCHLD ignored, and then no status would come.
@@ -84,10 +94,11 @@ def run(config: Config, command: Command, log: Log, started: float) -> int:
             command.signals = signal_read
             from runsc.sandbox import sentry
 
-            sentry.main(config, command, report_write, {life_read, signal_read}, started)
+            keep = {life_read, signal_read, *command.opened}
+            sentry.main(config, command, filesystem, report_write, keep, started)
         finally:
             os._exit(1)
-    for fd in (report_write, signal_read, life_read):
+    for fd in (report_write, signal_read, life_read, *command.opened):
         os.close(fd)
     try:
         status = _watch(pid, forwarded, signal_write, log)
@@ -95,11 +106,39 @@ def run(config: Config, command: Command, log: Log, started: float) -> int:
     finally:
         for fd in (report_read, signal_write, life_write):
             os.close(fd)
+        for helper in opener.processes():
+            _reap(helper)
         signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
     if message and message[0] == report.EXIT:
         return int(message[1])
     terminal.restore()
     raise _failure(config, message, status, started)
+
+
+def _open_files(filesystem: Plugin, config: Config, command: Command) -> Opener:
+    """Open what the sandbox will reach of the host's files. Raises ``RunscError``."""
+    opener = filesystem.opener(config)
+    try:
+        command.opened = opener.open(command.host_mounts)
+    except RunscError:
+        raise
+    except Exception as error:
+        refusal = filesystem.refusal()
+        if refusal is None:
+            raise
+        raise refusal from error
+    return opener
+
+
+def _reap(pid: int) -> None:
+    """Take leave of a process of the file-system plugin, which has nobody to serve any more."""
+    deadline = monotonic() + _PATIENCE
+    while monotonic() < deadline:
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            return
+        sleep(0.002)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def _watch(pid: int, forwarded: set[signal.Signals], signal_write: int, log: Log) -> int:

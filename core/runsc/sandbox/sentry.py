@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from runsc.sandbox.command import Command
 
 
-def main(config: Config, command: Command, report_fd: int, keep: set[int], started: float) -> NoReturn:
+def main(
+    config: Config, command: Command, filesystem: Plugin, report_fd: int, keep: set[int], started: float
+) -> NoReturn:
     """Run ``command`` and end the process.
 
-    ``report_fd``: where the outcome goes; ``keep``: other descriptors that must stay open.
+    ``filesystem``: the plugin that opened ``command.opened``; ``report_fd``: where the outcome goes;
+    ``keep``: other descriptors that must stay open.
     """
     try:
         log = Log.open(config, "boot", "", started)
@@ -34,7 +37,7 @@ def main(config: Config, command: Command, report_fd: int, keep: set[int], start
         os._exit(1)
     try:
         _close_all_but({0, 1, 2, report_fd, *keep, *log.fds()})
-        code = _run(config, command, log)
+        code = _run(config, command, filesystem, log)
     except RunscError as error:
         log.failure(str(error))
         report.write(report_fd, report.ERROR, error.what, error.remedy)
@@ -49,12 +52,12 @@ def main(config: Config, command: Command, report_fd: int, keep: set[int], start
     os._exit(1)
 
 
-def _run(config: Config, command: Command, log: Log) -> int:
+def _run(config: Config, command: Command, filesystem: Plugin, log: Log) -> int:
     # Collecting while importing finds nothing and takes a fifth of the time; the kernel enables it again.
     gc.disable()
     _raise_descriptor_limit()
     from runsc.plugins.loader import load
-    from runsc.plugins.scan import FILESYSTEM, NETWORK, PLATFORM, scan
+    from runsc.plugins.scan import NETWORK, PLATFORM, scan
 
     log.info(
         f"starting {command.argv!r}: platform {config.platform}, fs {config.fs}, network {config.network}"
@@ -62,7 +65,7 @@ def _run(config: Config, command: Command, log: Log) -> int:
     installed = scan()
     plugins = [
         load(PLATFORM, config.platform, installed),
-        load(FILESYSTEM, config.fs, installed),
+        filesystem,
         load(NETWORK, config.network, installed),
     ]
     from runsc.kernel.boot import start
@@ -71,12 +74,16 @@ def _run(config: Config, command: Command, log: Log) -> int:
     jail = Jail(config.jail, plugins, log)
     made: list[Any] = []
     try:
-        jail.confine()
+        jail.confine(
+            fd
+            for fd, mount in zip(command.opened, command.host_mounts, strict=True)
+            if not mount.read_only
+        )
         for plugin in plugins:
             made.append(plugin.make(config))
             log.debug(f"{plugin.entry.kind} {plugin.entry.name} ({plugin.entry.origin}) is up")
-        platform, filesystem, network = made
-        return start(config, command, platform, filesystem, network, log, lambda: jail.close(made))
+        platform, files, network = made
+        return start(config, command, platform, files, network, log, lambda: jail.close(made))
     except RunscError:
         raise
     except Exception as error:

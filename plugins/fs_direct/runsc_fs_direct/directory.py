@@ -75,8 +75,8 @@ class DirectDirectory(DirectInode):
             os.close(self.fd)
             self.fd = -1
 
-    def pin_root(self, fd: int, path: bytes, read_only: bool) -> None:
-        self.fd = os.dup(fd)
+    def pin_root(self, fd: int) -> None:
+        self.fd = fd
         self.is_root = True
 
     def unpin_root(self) -> None:

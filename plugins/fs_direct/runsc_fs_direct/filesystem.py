@@ -8,6 +8,8 @@ from resource import RLIMIT_NOFILE, getrlimit
 from stat import S_ISDIR, S_ISREG
 from weakref import WeakValueDictionary
 
+from runsc._native import lib
+
 from runsc.abi.stat import S_IFMT
 from runsc.kernel.vfs.inode import FileSystem, StatFs
 from runsc_fs_direct.directory import DirectDirectory
@@ -15,6 +17,7 @@ from runsc_fs_direct.inode import DirectFile, DirectInode, DirectNode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from runsc.filesystem import HostMount
     from runsc.kernel.vfs.inode import Inode
 
 #: How long attributes are believed, in ns: a second where nobody else is expected to change them, and about
@@ -45,12 +48,14 @@ class DirectFs(FileSystem):
         "ttl",
     )
 
-    def __init__(self, fd: int, path: bytes, read_only: bool, shared: bool, magic: int) -> None:
-        """``fd``: an O_PATH descriptor of the root, still the caller's. Raises OSError."""
-        super().__init__("direct", os.fsdecode(path), cached=not shared, read_only=read_only)
-        self.shared = shared
-        self.ttl = TTL_SHARED if shared else TTL_EXCLUSIVE
-        self.magic = magic
+    def __init__(self, fd: int, mount: HostMount) -> None:
+        """``fd``: of the root, as ``DirectOpener`` opened it; taken over, unless OSError is raised."""
+        super().__init__(
+            "direct", os.fsdecode(mount.source), cached=not mount.shared, read_only=mount.read_only
+        )
+        self.shared = mount.shared
+        self.ttl = TTL_SHARED if mount.shared else TTL_EXCLUSIVE
+        self.magic = lib.rn_file_system_type(fd)
         soft = getrlimit(RLIMIT_NOFILE)[0]
         self.idle_limit = min(max((soft if soft > 0 else 4096) // 8, 32), 1024)
         self.idle: OrderedDict[DirectInode, None] = OrderedDict()
@@ -59,7 +64,7 @@ class DirectFs(FileSystem):
         st = os.fstat(fd)
         self.host_dev = st.st_dev
         self.root_inode = self.inode_of(st, None, b".")
-        self.root_inode.pin_root(fd, path, read_only)
+        self.root_inode.pin_root(fd)
 
     def root(self) -> Inode:
         return self.root_inode

@@ -15,12 +15,12 @@ from runsc.kernel.credentials import (
 )
 from runsc.plugins.availability import Availability, HostCall, without
 from runsc_fs_direct.filesystem import DirectFs
-from runsc_fs_direct.magic import file_system_magic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from runsc.filesystem import HostMount
     from runsc.kernel.vfs.inode import FileSystem
 
 # Each host call and what it is for. Every one that takes a name takes a single component, relative to the
@@ -78,12 +78,14 @@ WRITE_CAPABILITIES = (CAP_DAC_OVERRIDE, CAP_CHOWN, CAP_FOWNER, CAP_FSETID)
 class DirectFiles(HostFiles):
     """Host files by this process's own system calls."""
 
-    __slots__ = ("mounted",)
+    __slots__ = ("closed", "may_write", "mounted")
 
     name = "direct"
 
     def __init__(self) -> None:
         self.mounted: list[DirectFs] = []
+        self.closed = False
+        self.may_write = False
 
     @classmethod
     def check(cls) -> Availability:
@@ -101,32 +103,34 @@ class DirectFiles(HostFiles):
         note = "" if os.geteuid() == 0 else "files keep the host's access rights for this user"
         return Availability.yes(note)
 
-    def _writable(self) -> bool:
-        return any(not fs.read_only for fs in self.mounted)
-
     def host_calls(self) -> Sequence[HostCall]:
-        return READ_CALLS + WRITE_CALLS if self._writable() else READ_CALLS
+        # What isn't allowed now never will be.
+        self.closed = True
+        self.may_write = any(not fs.read_only for fs in self.mounted)
+        return READ_CALLS + WRITE_CALLS if self.may_write else READ_CALLS
 
     def capabilities(self) -> Sequence[int]:
-        return READ_CAPABILITIES + WRITE_CAPABILITIES if self._writable() else READ_CAPABILITIES
+        writable = any(not fs.read_only for fs in self.mounted)
+        return READ_CAPABILITIES + WRITE_CAPABILITIES if writable else READ_CAPABILITIES
 
-    def mount(self, path: bytes, read_only: bool, shared: bool = False) -> FileSystem:
+    def mount(self, fd: int, mount: HostMount) -> FileSystem:
         try:
-            fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            if self.closed and not (mount.read_only or self.may_write):
+                raise RunscError(
+                    f"{os.fsdecode(mount.source)} can't be mounted writable: the sandbox was started without"
+                    " the right to write files",
+                    "use --fs=gofer9p for sandboxes with several containers",
+                )
+            fs = DirectFs(fd, mount)
         except OSError as error:
-            raise RunscError(
-                f"can't open {os.fsdecode(path)} on the host: {error.strerror}",
-                "check that the path exists and that this user may reach it",
-            ) from error
-        try:
-            fs = DirectFs(fd, path, read_only, shared, file_system_magic(fd))
-        except OSError as error:
-            raise RunscError(
-                f"can't use {os.fsdecode(path)} on the host: {error.strerror}",
-                "check that this user may read it" + ("" if read_only else " and write it"),
-            ) from error
-        finally:
             os.close(fd)
+            raise RunscError(
+                f"can't use {os.fsdecode(mount.source)} on the host: {error.strerror}",
+                "check that this user may read it" + ("" if mount.read_only else " and write it"),
+            ) from error
+        except BaseException:
+            os.close(fd)
+            raise
         self.mounted.append(fs)
         return fs
 

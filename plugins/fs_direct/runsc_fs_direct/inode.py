@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 from errno import EACCES, EINVAL, ENODATA, ENXIO, EOPNOTSUPP, EPERM, EROFS, ESTALE
+from fcntl import F_GETFL, fcntl
 from os import pread as os_pread
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG
 from time import monotonic_ns
 
+from runsc.abi.fcntl import O_ACCMODE, O_RDWR
 from runsc.abi.stat import S_IFMT
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.fs.regular import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, DataInode, RegularFile
@@ -217,9 +219,9 @@ class DirectInode(DataInode):
     def close_idle(self) -> None:
         """Close the descriptors that nobody is using."""
 
-    def pin_root(self, fd: int, path: bytes, read_only: bool) -> None:
-        """This is the root of its file system: keep what is needed to reach it."""
-        raise OSError(EINVAL, "not a directory or regular file")
+    def pin_root(self, fd: int) -> None:
+        """This is the root of its file system: take over the descriptor by which it was opened."""
+        raise NotImplementedError
 
     def unpin_root(self) -> None:
         """The file system is released."""
@@ -303,11 +305,29 @@ def _check_xattr(name: bytes) -> None:
 class DirectNode(DirectInode):
     """A symbolic link, or a node that is never opened on the host: FIFO, socket, device."""
 
-    __slots__ = ("target",)
+    __slots__ = ("fd", "target")
 
     def __init__(self, fs: DirectFs, st: os.stat_result) -> None:
         super().__init__(fs, st)
         self.target: bytes | None = None
+        self.fd = -1
+
+    def pin_root(self, fd: int) -> None:
+        self.fd = fd
+
+    def unpin_root(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def any_fd(self) -> int:
+        return self.fd if self.fd >= 0 else super().any_fd()
+
+    def reload(self) -> None:
+        if self.fd >= 0:
+            self.load(os.fstat(self.fd))
+        else:
+            super().reload()
 
     def replaced(self, st: os.stat_result) -> None:
         super().replaced(st)
@@ -389,6 +409,8 @@ class DirectFile(DirectInode):
     def _open_for_writing(self) -> int:
         if self.fs.read_only:
             raise LinuxError(EROFS)
+        if self.is_root:
+            raise LinuxError(EACCES)  # it could not be opened for writing
         try:
             return self.open_host(os.O_RDWR)
         except PermissionError:
@@ -421,17 +443,12 @@ class DirectFile(DirectInode):
         super().replaced(st)
         self.close_idle()
 
-    def pin_root(self, fd: int, path: bytes, read_only: bool) -> None:
-        """A single file: it is opened now, for there is no directory to reach it by later."""
+    def pin_root(self, fd: int) -> None:
+        """A single file: there is no directory to reach it by later, so this descriptor serves for all."""
+        if fcntl(fd, F_GETFL) & O_ACCMODE == O_RDWR:
+            self.rw_fd = os.dup(fd)
+        self.ro_fd = fd
         self.is_root = True
-        for mode in (os.O_RDONLY,) if read_only else (os.O_RDONLY, os.O_RDWR):
-            new = os.open(path, mode | OPEN_SAFELY & ~os.O_NOFOLLOW)
-            if mode == os.O_RDONLY:
-                self.ro_fd = new
-            else:
-                self.rw_fd = new
-            if not os.path.samestat(os.fstat(new), os.fstat(fd)):
-                raise OSError(ESTALE, os.strerror(ESTALE))
 
     def unpin_root(self) -> None:
         self.is_root = False

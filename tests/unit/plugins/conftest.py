@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from runsc.plugins.loader import contract_version
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -27,6 +29,12 @@ class Plugin:
     @hookimpl
     def {make}(self, config):
         return ("made", config)
+"""
+
+OUTSIDE = """
+    @hookimpl
+    def open_filesystem(self, config):
+        return ("open", config)
 """
 
 
@@ -57,13 +65,16 @@ class Factory:
         name: str,
         kind: str = "platform",
         distribution: str = "",
-        version: object = 1,
+        version: object = None,
         check: str = "Availability.yes('a note')",
         make: str = "",
     ) -> None:
         """A whole plugin ``name`` in a distribution of its own."""
         module = f"fake_{kind}_{name}_{distribution.replace('-', '_')}"
-        self.module(module, GOOD.format(kind=kind, version=version, check=check, make=make or f"make_{kind}"))
+        if version is None:
+            version = contract_version(kind)
+        text = GOOD.format(kind=kind, version=version, check=check, make=make or f"make_{kind}")
+        self.module(module, text + (OUTSIDE if kind == "filesystem" else ""))
         self.distribution(distribution or f"runsc-{name}", **{kind: {name: f"{module}:Plugin"}})
 
 

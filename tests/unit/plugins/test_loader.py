@@ -33,6 +33,8 @@ def test_a_plugin_is_found_and_used(factory: Factory, kind: str) -> None:
     config = Config()
     assert plugin.make(config) == ("made", config)
     assert plugin.entry.origin == "runsc-mine 1.0"
+    if kind == "filesystem":
+        assert plugin.opener(config) == ("open", config)
 
 
 def test_others_are_not_imported(factory: Factory) -> None:

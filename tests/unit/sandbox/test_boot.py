@@ -26,7 +26,7 @@ from runsc.log import Log
 from runsc.sandbox import boot, sentry
 from runsc.sandbox.command import Command
 
-def body(config, command, log):
+def body(config, command, filesystem, log):
 {body}
 
 config = Config()
@@ -206,12 +206,13 @@ def test_where_nobody_could_continue_it_nothing_stops() -> None:
 
 def test_descriptors_of_the_caller_are_not_passed_on() -> None:
     reader, writer = os.pipe()
-    # Four are ours: the two ends that stay open of pipes, the report, and the directory that lists them.
+    # Five are ours: the two ends that stay open of pipes, the report, the root directory, and the one that
+    # lists them.
     body = "return sum(1 for fd in os.listdir('/proc/self/fd') if int(fd) > 2)"
     process = start("from runsc.sandbox.sentry import _close_all_but\n" + body, pass_fds=(reader, writer))
     os.close(writer)
     os.close(reader)
-    assert finish(process) == "code 4\n"
+    assert finish(process) == "code 5\n"
 
 
 def test_closed_standard_descriptors_are_occupied(tmp_path: Path) -> None:

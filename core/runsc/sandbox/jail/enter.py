@@ -15,7 +15,7 @@ from runsc.sandbox.jail.rules import CORE, allow_list
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from runsc.log import Log
@@ -44,8 +44,11 @@ class Jail:
         if mode == OFF:
             log.warning("the sandbox's process is not jailed (--jail=off)")
 
-    def confine(self) -> None:
-        """Enter a domain that the guest processes will be in too. Raises ``RunscError``."""
+    def confine(self, writable: Iterable[int] = ()) -> None:
+        """Enter a domain that the guest processes will be in too. Raises ``RunscError``.
+
+        ``writable``: descriptors of what is mounted writable: the files beneath stay within reach. One that
+        isn't a file's (a connection to a process that keeps the files) gives no right, and needs none."""
         if self.mode == OFF:
             return
         from runsc._native import lib
@@ -56,7 +59,7 @@ class Jail:
         opens = ["/dev/null"]  # takes the place of a standard descriptor that the guest closes
         for plugin in self.plugins:
             opens += getattr(plugin.instance, "opens", ())
-        missing = enter_domain([os.fsencode(path) for path in opens])
+        missing = enter_domain([os.fsencode(path) for path in opens], beneath=writable)
         if missing:
             self.log.info(f"jail: {missing}")
 

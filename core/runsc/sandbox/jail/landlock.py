@@ -37,11 +37,14 @@ _ACCESS_SINCE = ((1, _EXECUTE | _WRITE_FILE | _MAKE_AND_REMOVE), (2, _REFER), (3
 _SCOPES_SINCE = 6
 
 
-def enter_domain(writable: Iterable[bytes] = (), devices: Iterable[int] = (0, 1, 2)) -> str:
+def enter_domain(
+    writable: Iterable[bytes] = (), devices: Iterable[int] = (0, 1, 2), beneath: Iterable[int] = ()
+) -> str:
     """Enter a new domain. What it doesn't forbid, in a few words ("" if it is complete).
 
     ``writable``: host paths below which files may still be changed (a device node counts as a path);
-    ``devices``: descriptors whose device node, if they are one (a terminal), may be opened again.
+    ``devices``: descriptors whose device node, if they are one (a terminal), may be opened again;
+    ``beneath``: descriptors of directories and files that may be changed, and made and removed beneath.
     no_new_privs must be set. Raises ``RunscError`` if the host has Landlock but doesn't let us.
     """
     from runsc._native import lib
@@ -62,6 +65,8 @@ def enter_domain(writable: Iterable[bytes] = (), devices: Iterable[int] = (0, 1,
             _allow_device(ruleset, fd, access & _FILE_ACCESS)
         for path in writable:
             _allow_path(ruleset, path, access & ~_EXECUTE)
+        for fd in beneath:
+            _allow_tree(ruleset, fd, access & ~_EXECUTE)
         _checked("landlock_restrict_self", lib.rn_landlock_restrict(ruleset))
     finally:
         os.close(ruleset)
@@ -88,13 +93,25 @@ def _allow_path(ruleset: int, path: bytes, access: int) -> None:
     _add_and_close(ruleset, node, access)
 
 
-def _add_and_close(ruleset: int, node: int, access: int) -> None:
-    from runsc._native import lib
+def _allow_tree(ruleset: int, fd: int, access: int) -> None:
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISDIR(mode):
+        _add(ruleset, fd, access & ~_IOCTL_DEV)
+    elif stat.S_ISREG(mode):
+        _add(ruleset, fd, access & (_WRITE_FILE | _TRUNCATE))
 
+
+def _add_and_close(ruleset: int, node: int, access: int) -> None:
     try:
-        _checked("landlock_add_rule", lib.rn_landlock_allow(ruleset, access, node))
+        _add(ruleset, node, access)
     finally:
         os.close(node)
+
+
+def _add(ruleset: int, node: int, access: int) -> None:
+    from runsc._native import lib
+
+    _checked("landlock_add_rule", lib.rn_landlock_allow(ruleset, access, node))
 
 
 def _checked(what: str, result: int) -> int:

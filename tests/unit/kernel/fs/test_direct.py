@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from differential import FD, HERE, Ours, run, tree
+from hostmount import mount_direct
 
 from runsc.errors import RunscError
+from runsc.filesystem import HostMount
 from runsc.kernel.credentials import ALL_CAPS, Credentials
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.vfs.inode import SetAttr
 from runsc_fs_direct import filesystem, inode
-from runsc_fs_direct.hostfiles import DirectFiles
+from runsc_fs_direct.hostfiles import READ_CALLS, WRITE_CALLS, DirectFiles
+from runsc_fs_direct.opener import DirectOpener
 from runsc_fs_direct.plugin import DirectPlugin
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ def files(no_descriptor_left: None) -> Iterator[DirectFiles]:
 
 
 def mount(files: DirectFiles, path: Path, read_only: bool = False, shared: bool = False) -> Any:
-    fs = files.mount(os.fsencode(path), read_only, shared)
+    fs = mount_direct(files, path, read_only, shared)
     fs.dev = 30
     return fs
 
@@ -54,16 +57,26 @@ def test_it_works_here() -> None:
 def test_what_only_writing_needs_is_asked_for_only_then(files: DirectFiles, tmp_path: Path) -> None:
     mount(files, tmp_path, read_only=True)
     reading = {call.name for call in files.host_calls()}
-    mount(files, tmp_path)
-    writing = {call.name for call in files.host_calls()}
+    writable = DirectFiles()
+    mount(writable, tmp_path)
+    writing = {call.name for call in writable.host_calls()}
+    writable.close()
     assert "pwrite64" not in reading
     assert writing > reading
-    assert all(call.why for call in files.host_calls())
+    assert all(call.why for call in (*READ_CALLS, *WRITE_CALLS))
 
 
-def test_a_missing_root_is_reported(files: DirectFiles) -> None:
+def test_a_missing_root_is_reported(no_descriptor_left: None) -> None:
     with pytest.raises(RunscError, match=r"nowhere.*No such file"):
-        files.mount(b"/nowhere/at/all", True)
+        DirectOpener().open([HostMount(b"/"), HostMount(b"/nowhere/at/all")])
+
+
+def test_nothing_becomes_writable_later(files: DirectFiles, tmp_path: Path) -> None:
+    mount(files, tmp_path, read_only=True)
+    files.host_calls()
+    mount(files, tmp_path, read_only=True)
+    with pytest.raises(RunscError, match="can't be mounted writable"):
+        mount(files, tmp_path)
 
 
 def test_no_name_leads_out(files: DirectFiles, tmp_path: Path) -> None:
@@ -347,6 +360,28 @@ def test_a_single_file(files: DirectFiles, tmp_path: Path) -> None:
     assert file.read_data(10, 0) == b"three"
 
 
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR])
+def test_a_single_node(files: DirectFiles, tmp_path: Path, kind: int) -> None:
+    try:
+        os.mknod(tmp_path / "node", kind | 0o640, os.makedev(1, 3) if kind == stat.S_IFCHR else 0)
+    except PermissionError:
+        pytest.skip("this user can't make devices")
+    node = mount(files, tmp_path / "node", read_only=True).root()
+    os.rename(tmp_path / "node", tmp_path / "moved")
+    os.chmod(tmp_path / "moved", 0o600)
+    node.checked = 0
+    assert node.stat().mode == kind | 0o600
+    assert node.fs.statfs().type == mount(files, tmp_path).statfs().type
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write any file")
+def test_a_single_file_that_may_not_be_written(files: DirectFiles, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("one")
+    (tmp_path / "f").chmod(0o400)
+    file = mount(files, tmp_path / "f").root()
+    assert error_of(file.open_data, True) == errno.EACCES
+
+
 def test_extended_attributes(files: DirectFiles, tmp_path: Path) -> None:
     (tmp_path / "f").touch()
     root = mount(files, tmp_path).root()
@@ -364,7 +399,7 @@ def test_extended_attributes(files: DirectFiles, tmp_path: Path) -> None:
 
 @pytest.mark.root
 def test_mounts_of_the_host_below_the_root_are_other_devices(files: DirectFiles) -> None:
-    fs = files.mount(b"/", True)
+    fs = mount_direct(files, b"/")
     fs.dev = 30
     shm = fs.root().lookup(b"dev").lookup(b"shm")
     assert shm.stat().dev not in (0, 30)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from differential import FD, HERE, OUT, Ours, run, times_of, tree
+from hostmount import mount_direct
 
 from runsc.kernel.credentials import ALL_CAPS, Credentials
 from runsc.kernel.errors import LinuxError
@@ -362,7 +363,7 @@ def test_over_the_hosts_files(no_descriptor_left: None, tmp_path: Any) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "f").write_text("host")
     files = DirectFiles()
-    ours = Ours(Overlay(Tmpfs(mode=0o755).root(), [files.mount(os.fsencode(tmp_path), True).root()]))
+    ours = Ours(Overlay(Tmpfs(mode=0o755).root(), [mount_direct(files, tmp_path).root()]))
     assert times_of(ours, b"d/f")[0] == os.stat(tmp_path / "d" / "f").st_ino
     run(ours, ("open", 0, b"d/f", os.O_RDWR | os.O_APPEND, 0))
     run(ours, ("write", FD(0), b" and more", 9))

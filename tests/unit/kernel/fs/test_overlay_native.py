@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from differential import FD, HERE, Native, Ours, detached_mount, run, run_in, tree
 from fs_steps import attribute_steps, file_steps, look_steps, name_steps
+from hostmount import mount_direct
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -85,7 +86,7 @@ class Layers:
     def over(self, upper: Tmpfs) -> Overlay:
         """Our overlay with ``upper``, the lower directories opened anew."""
         places = [f"{self.place}/{name}".encode() for name in self.lowers]
-        return Overlay(upper.root(), [self.files.mount(place, True).root() for place in places])
+        return Overlay(upper.root(), [mount_direct(self.files, place).root() for place in places])
 
     def close(self) -> None:
         self.files.close()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from differential import FD, HERE, Native, Ours, detached_mount, run, run_in, times_of
+from hostmount import mount_direct
 
 from runsc.kernel.fs.overlay import Overlay
 from runsc.kernel.fs.tmpfs import Tmpfs
@@ -136,7 +137,7 @@ def test_overlay(places: list[int], steps: list[tuple[Any, ...]]) -> None:
         )
     )  # fmt: skip
     files = DirectFiles()
-    ours = Ours(Overlay(Tmpfs(mode=0o755).root(), [files.mount(f"{place}/lower".encode(), True).root()]))
+    ours = Ours(Overlay(Tmpfs(mode=0o755).root(), [mount_direct(files, f"{place}/lower").root()]))
     try:
         assert moved(ours, steps) == moved(native, steps)
     finally:
