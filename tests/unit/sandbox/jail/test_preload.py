@@ -29,6 +29,7 @@ BEFORE = {
     "runsc.cli.container": "other commands",
     "runsc.plugins.arbiter": "loading plugins",
     "runsc.strace": "imported at start if it is asked for",
+    "runsc_fs_direct.opener": "the command line's process",
     "runsc_platform_ptrace.check": "check()",
     "runsc_platform_ptrace.host_calls": "asked for when the jail is closed",
     "socket": "imported at start if a standard descriptor is a socket",
