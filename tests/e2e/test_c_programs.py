@@ -65,6 +65,27 @@ def test_same_output(sandbox: Sandbox, compiled: Compile, name: str) -> None:
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("name", ["sysvipc", "mqueue"])
+def test_ipc(sandbox: Sandbox, compiled: Compile, name: str, tmp_path: Path) -> None:
+    """Natively in an IPC namespace of its own, which is what a sandbox starts with."""
+    program = compiled(name)
+    expected = sandbox.native(["unshare", "--ipc", "--mount", program, tmp_path])
+    got = sandbox.run([program, tmp_path])
+    assert lines_that_differ(expected, got) == ""
+    assert got == expected
+    assert expected.code == 0
+
+
+@pytest.mark.root
+@pytest.mark.skipif(shutil.which("ipcmk") is None, reason="no ipcmk (util-linux)")
+def test_ipc_tools(sandbox: Sandbox) -> None:
+    words = ["/bin/sh", "-c", IPC_TOOLS]
+    expected = sandbox.native(["unshare", "--ipc", *words])
+    assert sandbox.run(words) == expected
+    assert b"Message queue id: 0" in expected.stdout
+
+
+@pytest.mark.root
 @pytest.mark.parametrize("name", ["identity", "execcreds"])
 def test_identity(sandbox: Sandbox, compiled: Compile, name: str) -> None:
     program = compiled(name)
@@ -92,6 +113,15 @@ def test_bad_addresses(sandbox: Sandbox, compiled: Compile, tmp_path: Path) -> N
             different[line] = other.rsplit(": ")[-1]
     assert different == {}
 
+
+#: What the tools tell, without the keys, which are random.
+IPC_TOOLS = r"""
+ipcmk -M 100000 && ipcmk -Q && ipcmk -S 3
+ipcs | sed s/0x[0-9a-f]*/KEY/ ; ipcs -l; ipcs -u; ipcs -m -c; ipcs -s -i 0 | grep -v time
+ipcrm -m 0 && ipcrm -q 0 && ipcrm -s 0; ipcrm -m 0; ipcs
+echo 9000 > /proc/sys/kernel/msgmax; cat /proc/sys/kernel/msgmax; echo x > /proc/sys/kernel/msgmax
+echo 5 6 > /proc/sys/kernel/sem; cat /proc/sys/kernel/sem; ipcmk -S 6; echo 40000 > /proc/sys/kernel/shmmni
+"""
 
 SET_ID = """
 cp /usr/bin/id {0}/id && chown 7:8 {0}/id && chmod 6755 {0}/id || exit 9

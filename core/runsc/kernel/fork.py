@@ -147,6 +147,10 @@ def clone(task: Task, args: CloneArgs) -> int | Coroutine[Any, Any, int]:
             child.sighand.actions = [
                 type(action)() if action.handler != 1 else action for action in child.sighand.actions
             ]
+    if flags & CLONE_SYSVSEM:
+        if task.sysvsem is None:
+            task.sysvsem = {}
+        child.sysvsem = task.sysvsem
     if not flags & CLONE_VM or flags & CLONE_VFORK:
         child.alt_stack, child.alt_size, child.alt_flags = task.alt_stack, task.alt_size, task.alt_flags
 

@@ -96,6 +96,7 @@ class Task:
         "state",
         "stop_state",
         "syscall_nr",
+        "sysvsem",
         "thread",
         "tid",
         "timer_slack",
@@ -148,6 +149,8 @@ class Task:
         self.personality = 0
         self.oom_score_adj = 0
         self.start_time = monotonic_ns()
+        #: what of semaphores is to be undone at its end, shared as clone(2) said; None until needed
+        self.sysvsem: Any = None
         #: bound once: wait entries and timers hold it without making a new object each time
         self.wake = self._wake
 

@@ -123,7 +123,10 @@ class Vma:
             and self.prot == other.prot
             and self.shared == other.shared
             and self.file is other.file
-            and (self.file is None or self.offset + (self.end - self.start) == other.offset)
+            and (
+                self.file is None
+                or (self.offset + (self.end - self.start) == other.offset and self.file.joins)
+            )
             and self.name == other.name
             and self.grows_down == other.grows_down
             and self.locked == other.locked

@@ -27,6 +27,8 @@ from runsc.abi.mount import (
 from runsc.kernel.credentials import CAP_SYS_ADMIN
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.fs.tmpfs import UNLIMITED, Tmpfs
+from runsc.kernel.ipc.mqueue import mqueue_fs
+from runsc.kernel.ipc.namespace import root_ipc_namespace
 from runsc.kernel.syscalls.decl import PARTIAL, MountFlags, PathPtr, PathStr, StrPtr, UmountFlags, syscall
 from runsc.kernel.vfs.mounting import (
     bind,
@@ -137,6 +139,8 @@ def make_filesystem(
         from runsc.kernel.fs.devpts import DevPts
 
         fs = DevPts(kernel)
+    elif kind == b"mqueue":
+        return mqueue_fs(root_ipc_namespace(kernel))
     else:
         raise LinuxError(ENODEV)
     fs.source = name

@@ -43,6 +43,8 @@ class File:
     seekable = False
     #: Do reads of regular data always complete at once (regular files, directories)?
     is_regular = False
+    #: May areas that map it become one where they continue each other?
+    joins = True
 
     def __init__(self, inode: Inode, flags: int, path: Path | None = None) -> None:
         self.inode = inode

@@ -11,6 +11,7 @@ from runsc.kernel.fs.proc.hostfacts import host_facts
 from runsc.kernel.fs.proc.node import ProcDir, ProcFile, ProcFs, ProcLink
 from runsc.kernel.fs.proc.pid import TaskDir
 from runsc.kernel.fs.proc.sysctl import make_sysctl
+from runsc.kernel.fs.proc.sysvipc import make_sysvipc
 from runsc.kernel.vfs.inode import DirEntry
 
 TYPE_CHECKING = False
@@ -107,6 +108,7 @@ def make_proc(kernel: Kernel) -> ProcFs:
     root.add("mounts", ProcLink(fs, lambda reader: b"self/mounts"))
     root.add("net", ProcLink(fs, lambda reader: b"self/net"))
     root.add("sys", make_sysctl(fs, kernel))
+    root.add("sysvipc", make_sysvipc(fs))
     root.add("fs", ProcDir(fs))
     root.add("bus", ProcDir(fs))
     root.add("driver", ProcDir(fs))

@@ -8,6 +8,7 @@ from os import urandom
 from runsc.kernel.credentials import CAP_SYS_ADMIN
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.fs.proc.node import ProcDir, ProcFile, ProcFs
+from runsc.kernel.fs.proc.settings import ipc_files
 from runsc.kernel.version import MACHINE, RELEASE, VERSION
 
 TYPE_CHECKING = False
@@ -38,9 +39,6 @@ _FIXED: dict[str, str] = {
     "kernel/keys/maxbytes": "20000",
     "kernel/keys/maxkeys": "200",
     "kernel/kptr_restrict": "1",
-    "kernel/msgmax": "8192",
-    "kernel/msgmnb": "16384",
-    "kernel/msgmni": "32000",
     "kernel/ngroups_max": "65536",
     "kernel/osrelease": RELEASE,
     "kernel/ostype": "Linux",
@@ -56,10 +54,6 @@ _FIXED: dict[str, str] = {
     "kernel/random/urandom_min_reseed_secs": "60",
     "kernel/random/write_wakeup_threshold": "256",
     "kernel/randomize_va_space": "2",
-    "kernel/sem": "32000\t1024000000\t500\t32000",
-    "kernel/shmall": "18446744073692774399",
-    "kernel/shmmax": "18446744073692774399",
-    "kernel/shmmni": "4096",
     "kernel/tainted": "0",
     "kernel/threads-max": "60000",
     "kernel/unprivileged_bpf_disabled": "2",
@@ -92,11 +86,6 @@ _FIXED: dict[str, str] = {
     "fs/lease-break-time": "45",
     "fs/leases-enable": "1",
     "fs/mount-max": "100000",
-    "fs/mqueue/msg_default": "10",
-    "fs/mqueue/msg_max": "10",
-    "fs/mqueue/msgsize_default": "8192",
-    "fs/mqueue/msgsize_max": "8192",
-    "fs/mqueue/queues_max": "256",
     "fs/nr_open": "1048576",
     "fs/overflowgid": "65534",
     "fs/overflowuid": "65534",
@@ -151,6 +140,7 @@ def make_sysctl(fs: ProcFs, kernel: Kernel) -> ProcDir:
     """The tree of /proc/sys."""
     root = ProcDir(fs)
     files: dict[str, ProcFile] = {name: ProcFile(fs, _line(value)) for name, value in _FIXED.items()}
+    files.update(ipc_files(fs))
     boot_id = random_uuid()
     files["kernel/random/boot_id"] = ProcFile(fs, _line(boot_id))
     files["kernel/random/uuid"] = ProcFile(fs, lambda reader: f"{random_uuid()}\n")

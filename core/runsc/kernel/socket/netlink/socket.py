@@ -224,6 +224,11 @@ class NetlinkSocket(SocketFile):
         self.messages.append(message)
         self.used += len(message)
 
+    def deliver(self, message: bytes) -> None:
+        """The kernel has a message that nobody asked for."""
+        self._queue(message)
+        self.queue.wake(_READ_EVENTS)
+
     def recv(self, task: Task, count: int, flags: int) -> Received:
         if flags & MSG_OOB:
             raise LinuxError(EOPNOTSUPP)
