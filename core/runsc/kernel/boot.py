@@ -8,20 +8,18 @@ from errno import ENOTDIR
 from time import monotonic_ns
 
 from runsc.abi.fcntl import AT_FDCWD, O_RDONLY
-from runsc.abi.signal import SI_USER, SIGCHLD, SIGTSTP
+from runsc.abi.signal import SI_USER, SIGTSTP
 from runsc.errors import RunscError
 from runsc.kernel.credentials import ALL_CAPS, Credentials
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.kernel import Kernel
-from runsc.kernel.mm.mm import MemoryManager
-from runsc.kernel.pid import PidNamespace
-from runsc.kernel.siginfo import SigInfo, SignalQueue
-from runsc.kernel.signal import SignalHandlers
+from runsc.kernel.siginfo import SigInfo
+from runsc.kernel.signal import send_as
+from runsc.kernel.spawn import spawn
 from runsc.kernel.syscalls.table import dispatch_table
-from runsc.kernel.task import Task
-from runsc.kernel.thread_group import RLIMIT_NOFILE, ProcessGroup, Session, ThreadGroup, default_limits
+from runsc.kernel.thread_group import RLIMIT_NOFILE, default_limits
 from runsc.kernel.vfs.dentry import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_RELATIME, Path
-from runsc.kernel.vfs.fdtable import FdTable, FsContext
+from runsc.kernel.vfs.fdtable import FsContext
 from runsc.kernel.vfs.namespace import MountNamespace
 
 TYPE_CHECKING = False
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
 
     from runsc.config import Config
     from runsc.filesystem import HostFiles
+    from runsc.kernel.task import Task
     from runsc.kernel.vfs.inode import FileSystem
     from runsc.network import Network
     from runsc.platform import Platform
@@ -53,12 +52,12 @@ def start(
     ``close_jail`` is called when everything that is needed of the host is open, and before anything is read
     that a guest may have written. Raises RunscError if the program can't be started.
     """
-    kernel = Kernel(platform, log, config, dispatch_table(), PidNamespace())
-    kernel.network = network
+    kernel = Kernel(platform, log, config, dispatch_table())
+    kernel.network = kernel.nsproxy.net.network = network
     network.start(kernel)
     kernel.cpus = tuple(sorted(os.sched_getaffinity(0)))
     kernel.extra["hwcap"] = host_hwcap()
-    kernel.hostname = os.uname().nodename.encode()
+    kernel.nsproxy.uts.hostname = os.uname().nodename.encode()
     try:
         namespace = mount_tree(kernel, command, filesystem)
         task = first_task(kernel, command, namespace)
@@ -152,29 +151,14 @@ def mount_volumes(
 def first_task(kernel: Kernel, command: Command, namespace: MountNamespace) -> Task:
     """The first process, its address space still empty. Its id is 2: 1 is the kernel, which adopts
     orphans."""
-    space = kernel.platform.new_address_space()
-    thread = space.new_thread()
-    kernel.initial_fpu = thread.get_fpu()
     kernel.pid_ns.last = 1
-    task = Task(kernel, kernel.pid_ns.allocate(), thread, kernel.pid_ns)
-    task.mm = MemoryManager(space)
     caps = ALL_CAPS if command.uid == 0 else 0
-    task.cred = Credentials(command.uid, command.gid, command.groups, caps)
-    task.pending = SignalQueue()
-    task.sighand = SignalHandlers()
-    task.files = FdTable()
-    task.cpu_mask = sum(1 << cpu for cpu in kernel.cpus)
+    cred = Credentials(command.uid, command.gid, command.groups, caps)
     root = namespace.root_path()
-    task.fs = FsContext(namespace, root, root)
     limits = default_limits()
     limits[RLIMIT_NOFILE] = command.nofile
-    group = ThreadGroup(kernel, task, None, limits)
-    group.exit_signal = SIGCHLD
-    task.group = group
-    session = Session(task.tid, kernel.pid_ns, group)
-    ProcessGroup(task.tid, session).add(group)
-    kernel.tasks[task.tid] = task
-    kernel.init_group = group
+    task = spawn(kernel, kernel.nsproxy, cred, FsContext(namespace, root, root), limits)
+    kernel.init_group = task.group
     return task
 
 
@@ -292,7 +276,7 @@ def forward_signals(kernel: Kernel, fd: int) -> None:
             if kernel.console is not None and kernel.console.host_signal(signo):
                 continue
             if kernel.init_group is not None:
-                kernel.init_group.send_signal(SigInfo(signo, SI_USER))
+                send_as(None, kernel.init_group.leader, SigInfo(signo, SI_USER))
 
     watch = kernel.poller.watch(fd, EPOLLIN, arrived)
 

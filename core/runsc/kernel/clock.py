@@ -80,7 +80,7 @@ def cpu_clock(task: Task, clock: int) -> CpuClock | None:
     if kind > CPUCLOCK_SCHED:
         raise LinuxError(EINVAL)
     pid = ~(clock >> 3)
-    other = task if pid == 0 else task.kernel.tasks.get(pid)
+    other = task if pid == 0 else task.pid_ns.tasks.get(pid)
     if other is None:
         raise LinuxError(EINVAL)
     if clock & CPUCLOCK_PERTHREAD_MASK:

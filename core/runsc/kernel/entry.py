@@ -21,7 +21,7 @@ from runsc.abi.signal import (
 )
 from runsc.kernel import sigframe
 from runsc.kernel.errors import Interrupted, LinuxError, Restart, RestartAlways
-from runsc.kernel.signal import DEFAULT, SigInfo, dequeue, dumps_core, force, is_ignored, recalculate
+from runsc.kernel.signal import DEFAULT, SigInfo, dequeue, dumps_core, force, recalculate
 from runsc.kernel.task import STOPPED, WORK_DEAD, WORK_RESTORE_MASK
 
 TYPE_CHECKING = False
@@ -60,7 +60,7 @@ def return_to_user(task: Task, result: int | None, interrupted: Interrupted | No
         if action.handler == SIG_IGN and not bit(signo) & UNBLOCKABLE:
             continue
         if action.handler == SIG_DFL or bit(signo) & UNBLOCKABLE:
-            if bit(signo) & IGNORED_BY_DEFAULT or (is_ignored(task, signo) and info.code != SI_KERNEL):
+            if bit(signo) & IGNORED_BY_DEFAULT or (task.group.unkillable and not bit(signo) & UNBLOCKABLE):
                 continue
             if bit(signo) & STOPPING:
                 if signo != SIGSTOP and task.group.process_group.orphaned():

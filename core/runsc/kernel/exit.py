@@ -16,14 +16,16 @@ from runsc.abi.signal import (
     SIGCHLD,
     SIGCONT,
     SIGHUP,
+    SIGKILL,
 )
 from runsc.kernel.itimer import release_timers
 from runsc.kernel.siginfo import SigInfo
-from runsc.kernel.signal import notify, send
+from runsc.kernel.signal import notify, send, send_as
 from runsc.kernel.task import DEAD, WORK_DEAD, WORK_STOP, ZOMBIE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from runsc.kernel.pid import PidNamespace
     from runsc.kernel.task import Task
     from runsc.kernel.thread_group import ProcessGroup, ThreadGroup
 
@@ -107,14 +109,31 @@ def _exit_process(group: ThreadGroup, code: int) -> None:
     if group.session.leader is group:
         _exit_session(group)
     tied = _process_groups_tied_to(group)
+    if group.is_init():
+        zap_pid_ns(group.leader.pid_ns)
     _reparent_children(group)
     for process_group in tied:
         _hang_up_orphan(process_group)
+    if group.ended is not None:
+        group.ended(group)
     if group is kernel.init_group:
         kernel.init_exited(group.exit_code)
         return
     if not notify_parent(group):
         reap(group)
+
+
+def zap_pid_ns(ns: PidNamespace) -> None:
+    """The first process of a pid namespace ends: nobody in it lives on, and no more are made
+    (zap_pid_ns_processes). Children of processes outside stay zombies until those wait for them."""
+    ns.closed = True
+    for other in ns.processes():
+        if other is ns.child_reaper or other.zombie:
+            continue
+        other.exiting = True
+        other.exit_code = SIGKILL
+        for task in list(other.tasks):
+            exit_task(task, SIGKILL)
 
 
 def _exit_session(group: ThreadGroup) -> None:
@@ -152,19 +171,26 @@ def _hang_up_orphan(process_group: ProcessGroup) -> None:
 
 def _reparent_children(group: ThreadGroup) -> None:
     """Orphans go to the nearest subreaper, or the namespace's init; where that is the kernel itself, they
-    have no
-    parent and are reaped when they end."""
+    have no parent and are reaped when they end (find_new_reaper)."""
     if not group.children:
         return
+    ns = group.leader.pid_ns
     reaper = group.parent
-    while reaper is not None and (not (reaper.is_subreaper or reaper.reaper_of_all) or reaper.exiting):
-        reaper = reaper.parent
+    while reaper is not None and (not reaper.is_subreaper or reaper.exiting):
+        # A subreaper of another namespace adopts nobody here.
+        reaper = reaper.parent if reaper.leader.pid_ns is ns else None
+    if reaper is None or reaper.leader.pid_ns is not ns:
+        reaper = ns.child_reaper
     children, group.children = group.children, []
     for child in children:
         child.parent = reaper
         for task in child.tasks:
             if task.pdeath_signal and task is child.leader:
-                send(task, SigInfo(task.pdeath_signal, SI_USER, pid=group.tgid))
+                send_as(
+                    group.leader,
+                    task,
+                    SigInfo(task.pdeath_signal, SI_USER, pid=group.leader.pid.nr(task.pid_ns)),
+                )
         if reaper is not None:
             reaper.children.append(child)
             child.exit_signal = SIGCHLD
@@ -191,7 +217,7 @@ def notify_parent(group: ThreadGroup) -> bool:
             SigInfo(
                 signo,
                 code,
-                pid=group.tgid,
+                pid=group.leader.pid.nr(parent.leader.pid_ns),
                 uid=group.leader.cred.uid,
                 status=status,
                 utime=user // _TICK_NS,
@@ -241,5 +267,6 @@ def notify_parent_of_stop(group: ThreadGroup, continued: bool) -> None:
     action = parent.leader.sighand.actions[SIGCHLD]
     if action.handler != SIG_IGN and not action.flags & SA_NOCLDSTOP:
         status, code = (SIGCONT, CLD_CONTINUED) if continued else (group.stop_signal, CLD_STOPPED)
-        send(parent.leader, SigInfo(SIGCHLD, code, pid=group.tgid, uid=group.leader.cred.uid, status=status))
+        number = group.leader.pid.nr(parent.leader.pid_ns)
+        send(parent.leader, SigInfo(SIGCHLD, code, pid=number, uid=group.leader.cred.uid, status=status))
     parent.child_wait.wake()

@@ -15,8 +15,10 @@ from runsc.kernel.wait import WaitQueue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
     from typing import Any
+
+    from runsc.kernel.pid import Pid
 
 CSIGNAL = 0xFF
 CLONE_VM = 0x100
@@ -55,7 +57,7 @@ NAMESPACES = (
 class CloneArgs:
     """struct clone_args: what to share, where to put ids, stack and thread pointer."""
 
-    __slots__ = ("child_tid", "exit_signal", "flags", "parent_tid", "pidfd", "stack", "tls")
+    __slots__ = ("child_tid", "exit_signal", "flags", "parent_tid", "pidfd", "set_tid", "stack", "tls")
 
     def __init__(
         self,
@@ -66,6 +68,7 @@ class CloneArgs:
         child_tid: int = 0,
         tls: int = 0,
         pidfd: int = 0,
+        set_tid: Sequence[int] = (),
     ) -> None:
         self.flags = flags
         self.exit_signal = exit_signal
@@ -74,6 +77,7 @@ class CloneArgs:
         self.child_tid = child_tid
         self.tls = tls
         self.pidfd = pidfd
+        self.set_tid = set_tid
 
 
 def check_flags(flags: int) -> None:
@@ -99,11 +103,23 @@ def clone(task: Task, args: CloneArgs) -> int | Coroutine[Any, Any, int]:
     memory."""
     flags = args.flags
     check_flags(flags)
-    if flags & CLONE_PARENT and task.group.reaper_of_all:
+    if flags & CLONE_PARENT and task.group.unkillable:
         raise LinuxError(EINVAL)
-    kernel = task.kernel
+    if flags & CLONE_THREAD and task.nsproxy.pid_for_children is not task.pid_ns:
+        raise LinuxError(EINVAL)
     check_process_limit(task)
-    tid = task.pid_ns.allocate()
+    pid = task.nsproxy.pid_for_children.allocate(args.set_tid)
+    try:
+        return _clone(task, args, pid)
+    except BaseException:
+        pid.drop()
+        raise
+
+
+def _clone(task: Task, args: CloneArgs, pid: Pid) -> int | Coroutine[Any, Any, int]:
+    """What is left of ``clone`` once the child has its id."""
+    flags = args.flags
+    kernel = task.kernel
     if flags & CLONE_VM:
         mm = task.mm.grab()
         try:
@@ -114,7 +130,8 @@ def clone(task: Task, args: CloneArgs) -> int | Coroutine[Any, Any, int]:
     else:
         mm, thread = task.mm.fork(task.thread)
 
-    child = Task(kernel, tid, thread, task.pid_ns)
+    child = Task(kernel, pid, thread, task.nsproxy)
+    tid = pid.nr(task.pid_ns)
     child.mm = mm
     child.cred = task.cred
     child.comm = task.comm
@@ -155,7 +172,7 @@ def clone(task: Task, args: CloneArgs) -> int | Coroutine[Any, Any, int]:
         child.alt_stack, child.alt_size, child.alt_flags = task.alt_stack, task.alt_size, task.alt_flags
 
     _join_group(task, child, args)
-    kernel.tasks[tid] = child
+    adopt(child)
 
     regs = thread.get_regs()
     regs[RAX] = 0
@@ -175,7 +192,7 @@ def clone(task: Task, args: CloneArgs) -> int | Coroutine[Any, Any, int]:
     if flags & CLONE_PARENT_SETTID:
         _write_tid(task, args.parent_tid, tid)
     if flags & CLONE_CHILD_SETTID:
-        _write_tid(child, args.child_tid, tid)
+        _write_tid(child, args.child_tid, child.vtid)
     if flags & CLONE_CHILD_CLEARTID:
         child.clear_child_tid = args.child_tid
     if child.group.stopped or (child.group is task.group and task.work):
@@ -232,6 +249,15 @@ def _join_group(task: Task, child: Task, args: CloneArgs) -> None:
     if father is not None:
         father.children.append(group)
     parent.process_group.add(group)
+
+
+def adopt(task: Task) -> None:
+    """Make a new task known by its id; the first one of a pid namespace becomes its init."""
+    pid = task.pid
+    pid.attach(task)
+    if task.vtid == 1:
+        pid.ns.child_reaper = task.group
+        task.group.unkillable = True
 
 
 def fork_args() -> CloneArgs:

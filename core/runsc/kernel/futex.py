@@ -152,14 +152,14 @@ class Futexes:
         while True:
             word = task.mm.read_u32(addr)
             holder = word & FUTEX_TID_MASK
-            if holder == task.tid:
+            if holder == task.vtid:
                 raise LinuxError(EDEADLK)
             if not holder:
-                new = task.tid | word & FUTEX_OWNER_DIED | (FUTEX_WAITERS if queue else 0)
+                new = task.vtid | word & FUTEX_OWNER_DIED | (FUTEX_WAITERS if queue else 0)
                 if compare_exchange(task, addr, word, new):
                     return None
                 continue
-            owner = task.kernel.tasks.get(holder)
+            owner = task.pid_ns.tasks.get(holder)
             if owner is None or owner.work & WORK_DEAD:
                 raise LinuxError(ESRCH)
             if not wait:
@@ -173,7 +173,7 @@ class Futexes:
         """Give the lock to the first who waits. Raises EPERM if ``task`` doesn't hold it."""
         while True:
             word = task.mm.read_u32(addr)
-            if word & FUTEX_TID_MASK != task.tid:
+            if word & FUTEX_TID_MASK != task.vtid:
                 raise LinuxError(EPERM)
             if self._hand_over(task, key, addr, word, 0):
                 return
@@ -187,7 +187,7 @@ class Futexes:
         if first.owner is None:
             raise LinuxError(EINVAL)
         more = FUTEX_WAITERS if len(queue) > 1 else 0
-        if not compare_exchange(task, addr, word, first.task.tid | bits | more):
+        if not compare_exchange(task, addr, word, first.task.vtid | bits | more):
             return False
         del queue[0]
         for waiter in queue:
@@ -204,7 +204,7 @@ class Futexes:
         held = [(key, queue[0]) for key, queue in self.waiters.items() if queue[0].owner is task]
         for key, first in held:
             word = first.task.mm.read_u32(first.addr)
-            while word & FUTEX_TID_MASK in (task.tid, 0):
+            while word & FUTEX_TID_MASK in (task.vtid, 0):
                 if self._hand_over(first.task, key, first.addr, word, FUTEX_OWNER_DIED):
                     break
                 word = first.task.mm.read_u32(first.addr)
@@ -356,7 +356,7 @@ def _lock_holder_died(task: Task, addr: int, pi: bool, pending: bool) -> bool:
             # It was between the unlock and the wake-up.
             futexes(task.kernel).wake(key_of(task, addr, False), 1)
             return True
-        if word & FUTEX_TID_MASK != task.tid:
+        if word & FUTEX_TID_MASK != task.vtid:
             return True
         if compare_exchange(task, addr, word, word & FUTEX_WAITERS | FUTEX_OWNER_DIED):
             break

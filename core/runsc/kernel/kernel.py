@@ -18,6 +18,7 @@ from runsc.kernel.errors import Interrupted, LinuxError
 from runsc.kernel.exit import exit_group
 from runsc.kernel.futex import task_exit as futex_task_exit
 from runsc.kernel.hostpoll import HostPoller
+from runsc.kernel.nsproxy import initial
 from runsc.kernel.siginfo import SigInfo
 from runsc.kernel.signal import force
 from runsc.kernel.syscalls.decl import GONE, REGISTERS_SET
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from runsc.kernel.nsproxy import NsProxy
     from runsc.kernel.pid import PidNamespace
     from runsc.kernel.syscalls.decl import Entry
     from runsc.kernel.task import Task
@@ -55,19 +57,18 @@ class Kernel:
         "config",
         "console",
         "cpus",
-        "domainname",
         "exit_hooks",
         "exit_status",
         "extra",
         "futexes",
         "halted",
-        "hostname",
         "init_group",
         "initial_fpu",
         "log",
         "missing",
         "network",
         "notify",
+        "nsproxy",
         "pid_ns",
         "platform",
         "poller",
@@ -78,9 +79,7 @@ class Kernel:
         "tracer",
     )
 
-    def __init__(
-        self, platform: Platform, log: Any, config: Any, table: list[Entry], pid_ns: PidNamespace
-    ) -> None:
+    def __init__(self, platform: Platform, log: Any, config: Any, table: list[Entry]) -> None:
         self.platform = platform
         self.log = log
         self.config = config
@@ -91,13 +90,13 @@ class Kernel:
         self.timers = Timers()
         self.poller = HostPoller()
         self.run_queue: deque[Task] = deque()
-        self.pid_ns = pid_ns
-        self.tasks: dict[int, Task] = pid_ns.tasks
+        #: the namespaces of the first process; those of the kernel itself
+        self.nsproxy: NsProxy = initial()
+        self.pid_ns: PidNamespace = self.nsproxy.pid_for_children
+        self.tasks: dict[int, Task] = self.pid_ns.tasks
         self.init_group: ThreadGroup | None = None
         self.exit_status: int | None = None
         self.halted = False
-        self.hostname = b"runsc"
-        self.domainname = b"(none)"
         self.boot_time_ns = monotonic_ns()
         self.console: Any = None
         self.network: Any = None
@@ -295,8 +294,7 @@ class Kernel:
 
     def forget_tid(self, task: Task) -> None:
         """The id of a task that ended may be given again."""
-        if self.tasks.get(task.tid) is task:
-            del self.tasks[task.tid]
+        task.pid.detach(task)
 
     def init_exited(self, status: int) -> None:
         """The first process has ended: everybody else is killed (zap_pid_ns_processes), the loop ends."""

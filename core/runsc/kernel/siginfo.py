@@ -106,6 +106,27 @@ class SigInfo:
             tail = _KILL.pack(self.pid, self.uid, self.value & 0xFFFFFFFFFFFFFFFF)
         return (head + tail).ljust(SIGINFO_SIZE, b"\0")
 
+    def from_nobody(self) -> SigInfo:
+        """The same without the sender's process id, where it has one."""
+        if self.raw is not None:
+            if self.code in (SI_TIMER, SI_SIGIO) or 0 < self.code < SI_KERNEL:
+                return self
+            raw = self.raw[:16] + bytes(4) + self.raw[20:]
+            return SigInfo(self.signo, self.code, errno=self.errno, raw=raw)
+        if not self.pid:
+            return self
+        return SigInfo(
+            self.signo,
+            self.code,
+            0,
+            self.uid,
+            self.status,
+            self.utime,
+            self.stime,
+            self.value,
+            errno=self.errno,
+        )
+
     def __repr__(self) -> str:
         return f"SigInfo({self.signo}, code={self.code}, pid={self.pid})"
 

@@ -38,6 +38,7 @@ __all__ = [
     "force",
     "recalculate",
     "send",
+    "send_as",
     "send_group",
     "set_blocked",
 ]
@@ -87,7 +88,7 @@ def is_ignored(task: Task, signo: int) -> bool:
         return signo != SIGKILL
     if handler != SIG_DFL:
         return False
-    if task.group.extra is not None and task.group.extra.get("unkillable"):
+    if task.group.unkillable:
         return True
     return bool(bit(signo) & IGNORED_BY_DEFAULT)
 
@@ -96,8 +97,7 @@ def send(task: Task, info: SigInfo, group: bool = True, forced: bool = False) ->
     """Send ``info`` to the process of ``task`` (``group``), or to that thread alone.
 
     Raises LinuxError(EAGAIN) when a real-time signal finds the queue full (RLIMIT_SIGPENDING). ``forced``:
-    from
-    the kernel itself, even if ignored.
+    even if it is ignored (a fault; a kill from above the pid namespace whose first process it is for).
     """
     signo = info.signo
     owner = task.group
@@ -124,6 +124,18 @@ def send(task: Task, info: SigInfo, group: bool = True, forced: bool = False) ->
     target = task if not group else _choose(owner, mask)
     if target is not None:
         notify(target)
+
+
+def send_as(sender: Task | None, task: Task, info: SigInfo, group: bool = True) -> None:
+    """Send ``info`` as ``sender`` (None: someone outside of the sandbox).
+
+    A namespace's first process can be killed and stopped from the namespaces above its own only, and who is
+    there has no id that it could be told (send_signal_locked).
+    """
+    outside = sender is None or (sender.pid_ns is not task.pid_ns and not sender.pid.nr(task.pid_ns))
+    if outside:
+        info = info.from_nobody()
+    send(task, info, group, outside and bool(bit(info.signo) & UNBLOCKABLE))
 
 
 def _choose(group: ThreadGroup, mask: int) -> Task | None:
@@ -185,6 +197,8 @@ def force(task: Task, info: SigInfo) -> None:
     if task.blocked & mask or action.handler == SIG_IGN:
         task.sighand.actions[info.signo] = DEFAULT
         task.blocked &= ~mask
+    if action.handler == SIG_DFL or task.sighand.actions[info.signo] is DEFAULT:
+        task.group.unkillable = False
     send(task, info, group=False, forced=True)
 
 

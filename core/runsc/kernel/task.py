@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from runsc.kernel.credentials import Credentials
     from runsc.kernel.kernel import Kernel
     from runsc.kernel.mm.mm import MemoryManager
-    from runsc.kernel.pid import PidNamespace
+    from runsc.kernel.nsproxy import NsProxy
+    from runsc.kernel.pid import Pid, PidNamespace
     from runsc.kernel.signal import SigInfo, SignalHandlers, SignalQueue
     from runsc.kernel.thread_group import ThreadGroup
     from runsc.kernel.vfs.fdtable import FdTable, FsContext
@@ -53,11 +54,10 @@ PARK = Park()
 class Task:
     """One guest thread.
 
-    ``tid``: its id in the root pid namespace; ``group``: its thread group (process); ``thread``: the
-    platform's
-    thread, stopped while the task is in the kernel; ``mm``, ``files``, ``fs``, ``sighand``: shared as
-    clone(2)
-    said; ``work``: WORK_* bits; ``coroutine``: the system call that is waiting, or None.
+    ``tid``: its id in the root pid namespace; ``vtid``: in its own one, ``pid_ns``; ``pid``: both, and those
+    between; ``nsproxy``: the other namespaces; ``group``: its thread group (process); ``thread``: the
+    platform's thread, stopped while the task is in the kernel; ``mm``, ``files``, ``fs``, ``sighand``: shared
+    as clone(2) said; ``work``: WORK_* bits; ``coroutine``: the system call that is waiting, or None.
     """
 
     __slots__ = (
@@ -79,11 +79,13 @@ class Task:
         "kernel",
         "mm",
         "nice",
+        "nsproxy",
         "oom_score_adj",
         "parked",
         "pdeath_signal",
         "pending",
         "personality",
+        "pid",
         "pid_ns",
         "policy",
         "ready",
@@ -101,16 +103,17 @@ class Task:
         "tid",
         "timer_slack",
         "vfork_done",
+        "vtid",
         "wake",
         "work",
     )
 
-    def __init__(self, kernel: Kernel, tid: int, thread: Thread, pid_ns: PidNamespace) -> None:
+    def __init__(self, kernel: Kernel, pid: Pid, thread: Thread, nsproxy: NsProxy) -> None:
         self.kernel = kernel
-        self.tid = tid
+        self.set_pid(pid)
         self.thread = thread
         thread.owner = self
-        self.pid_ns = pid_ns
+        self.nsproxy = nsproxy
         self.group: ThreadGroup
         self.mm: MemoryManager
         self.files: FdTable
@@ -153,6 +156,13 @@ class Task:
         self.sysvsem: Any = None
         #: bound once: wait entries and timers hold it without making a new object each time
         self.wake = self._wake
+
+    def set_pid(self, pid: Pid) -> None:
+        """Take an id (which has yet to be attached)."""
+        self.pid = pid
+        self.pid_ns: PidNamespace = pid.ns
+        self.tid: int = pid.numbers[0]
+        self.vtid: int = pid.numbers[-1]
 
     @property
     def tgid(self) -> int:

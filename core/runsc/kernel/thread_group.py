@@ -9,10 +9,11 @@ from runsc.kernel.wait import WaitQueue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from runsc.kernel.kernel import Kernel
-    from runsc.kernel.pid import PidNamespace
+    from runsc.kernel.pid import Pid
     from runsc.kernel.siginfo import SigInfo
     from runsc.kernel.task import Task
 
@@ -57,28 +58,37 @@ def default_limits() -> list[tuple[int, int]]:
 class Session:
     """A session: its id, its controlling terminal (None without one), its leader's thread group."""
 
-    __slots__ = ("groups", "leader", "namespace", "sid", "tty")
+    __slots__ = ("groups", "leader", "pid", "tty")
 
-    def __init__(self, sid: int, namespace: PidNamespace, leader: ThreadGroup | None = None) -> None:
-        self.sid = sid
-        self.namespace = namespace
+    def __init__(self, pid: Pid, leader: ThreadGroup | None = None) -> None:
+        self.pid = pid
         self.leader = leader
         self.tty: Any = None
         self.groups: set[ProcessGroup] = set()
-        namespace.sessions[sid] = self
+        pid.session = self
+
+    @property
+    def sid(self) -> int:
+        """Its id in the root pid namespace."""
+        return self.pid.numbers[0]
 
 
 class ProcessGroup:
-    """A process group: the processes that share ``pgid``."""
+    """A process group: the processes (``members``) that go by its ``pid``."""
 
-    __slots__ = ("members", "pgid", "session")
+    __slots__ = ("members", "pid", "session")
 
-    def __init__(self, pgid: int, session: Session) -> None:
-        self.pgid = pgid
+    def __init__(self, pid: Pid, session: Session) -> None:
+        self.pid = pid
         self.session = session
         self.members: list[ThreadGroup] = []
         session.groups.add(self)
-        session.namespace.groups[pgid] = self
+        pid.process_group = self
+
+    @property
+    def pgid(self) -> int:
+        """Its id in the root pid namespace."""
+        return self.pid.numbers[0]
 
     def add(self, group: ThreadGroup) -> None:
         self.members.append(group)
@@ -89,18 +99,19 @@ class ProcessGroup:
         """Take a process out; an empty group, and then an empty session, is gone."""
         self.members.remove(group)
         if not self.members:
-            self.session.groups.discard(self)
-            namespace = self.session.namespace
-            if namespace.groups.get(self.pgid) is self:
-                del namespace.groups[self.pgid]
-            if not self.session.groups and namespace.sessions.get(self.session.sid) is self.session:
-                del namespace.sessions[self.session.sid]
+            session = self.session
+            session.groups.discard(self)
+            self.pid.process_group = None
+            if not session.groups:
+                session.pid.session = None
+                session.pid.drop()
+            self.pid.drop()
 
     def orphaned(self) -> bool:
         """Has no member a parent in the same session but another group (setpgid(2))?"""
         for member in self.members:
             parent = member.parent
-            if member.zombie or parent is None or parent.reaper_of_all:
+            if member.zombie or parent is None:
                 continue
             if parent.session is self.session and parent.process_group is not self:
                 return False
@@ -123,6 +134,7 @@ class ThreadGroup:
         "continued",
         "cpu_ns",
         "dumpable",
+        "ended",
         "exec_generation",
         "exit_code",
         "exit_signal",
@@ -139,7 +151,6 @@ class ThreadGroup:
         "pending",
         "posix_timers",
         "process_group",
-        "reaper_of_all",
         "reported_stop",
         "session",
         "start_time",
@@ -148,6 +159,8 @@ class ThreadGroup:
         "sys_ns",
         "tasks",
         "tgid",
+        "unkillable",
+        "vtgid",
         "zombie",
     )
 
@@ -157,6 +170,8 @@ class ThreadGroup:
         self.kernel = kernel
         self.leader = leader
         self.tgid = leader.tid
+        #: its id in its own pid namespace
+        self.vtgid = leader.vtid
         self.tasks: list[Task] = [leader]
         self.parent = parent
         self.children: list[ThreadGroup] = []
@@ -176,8 +191,8 @@ class ThreadGroup:
         self.reported_stop = False
         self.continued = False
         self.is_subreaper = False
-        #: the init of its namespace, which adopts orphans
-        self.reaper_of_all = False
+        #: signals without a handler do nothing to it (SIGNAL_UNKILLABLE: the first process of a namespace)
+        self.unkillable = False
         self.dumpable = 1
         self.oom_score_adj = 0
         self.exec_generation = 0
@@ -192,6 +207,8 @@ class ThreadGroup:
         self.itimers: Any = None
         self.posix_timers: dict[int, Any] | None = None
         self.extra: dict[str, Any] | None = None
+        #: called once when it has ended (who started it from outside and has to know its status)
+        self.ended: Callable[[ThreadGroup], None] | None = None
 
     def cpu_time_ns(self) -> tuple[int, int]:
         """(user, system) time of all threads, living and ended."""
@@ -201,6 +218,14 @@ class ThreadGroup:
             user += more_user
             system += more_system
         return user, system
+
+    @property
+    def pid(self) -> Pid:
+        return self.leader.pid
+
+    def is_init(self) -> bool:
+        """Is it the first process of its pid namespace, which adopts orphans?"""
+        return self.leader.pid_ns.child_reaper is self
 
     def send_signal(self, info: SigInfo) -> None:
         """Send a signal to the process."""

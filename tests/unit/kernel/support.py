@@ -12,7 +12,6 @@ from runsc.kernel.errors import Interrupted, LinuxError
 from runsc.kernel.kernel import Kernel
 from runsc.kernel.mm.mm import MemoryManager
 from runsc.kernel.mm.vma import MAP_PRIVATE
-from runsc.kernel.pid import PidNamespace
 from runsc.kernel.signal import SignalHandlers, SignalQueue
 from runsc.kernel.task import Task
 from runsc.kernel.thread_group import ProcessGroup, Session, ThreadGroup, default_limits
@@ -232,7 +231,7 @@ def close_kernels() -> None:
 def make_kernel(table: Any = None) -> Kernel:
     """A kernel whose handlers are called by ``call``; errors in its log fail the test through
     ``check_log``."""
-    kernel = Kernel(FakePlatform(), ListLog(), None, table if table is not None else [], PidNamespace())
+    kernel = Kernel(FakePlatform(), ListLog(), None, table if table is not None else [])
     kernel.initial_fpu = FakeThread().fpu
     kernel.extra["hwcap"] = (0, 0, 2048)
     KERNELS.append(kernel)
@@ -253,7 +252,7 @@ def make_task(
     """
     kernel = kernel or make_kernel()
     space = FakeSpace()
-    task = Task(kernel, kernel.pid_ns.allocate(), space.new_thread(), kernel.pid_ns)
+    task = Task(kernel, kernel.pid_ns.allocate(), space.new_thread(), kernel.nsproxy)
     task.mm = MemoryManager(space)
     task.cred = Credentials(uid, gid, (), ALL_CAPS if uid == 0 else 0)
     task.pending = SignalQueue()
@@ -275,9 +274,9 @@ def make_task(
         namespace = MountNamespace(root)
         at = namespace.root_path()
         task.fs = FsContext(namespace, at, at)
-        ProcessGroup(task.tid, Session(task.tid, kernel.pid_ns, group)).add(group)
+        ProcessGroup(task.pid, Session(task.pid, group)).add(group)
         kernel.init_group = kernel.init_group or group
-    kernel.tasks[task.tid] = task
+    task.pid.attach(task)
     task.mm.map(0x10000000, 1 << 20, 3, MAP_PRIVATE, None, 0)
     regs = task.thread.get_regs()
     regs[RSP] = 0x10000000 + (1 << 20) - 4096

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import EBADF, EINVAL, EPERM, ETOOMANYREFS
+from errno import EBADF, EINVAL, EPERM, ESRCH, ETOOMANYREFS
 from struct import iter_unpack, pack
 
 from runsc.abi.socket import (
@@ -22,13 +22,14 @@ from runsc.kernel.thread_group import RLIMIT_NOFILE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.kernel import Kernel
+    from runsc.kernel.pid import Pid
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.file import File
 
-#: (pid, uid, gid) of a sender.
-Ucred = tuple[int, int, int]
+#: (pid, uid, gid) of a sender; the receiver is told the id that it has there (None: the kernel's own, 0).
+Ucred = tuple["Pid | None", int, int]
 #: What SCM_CREDENTIALS tells of a message that came without (the overflow ids).
-NO_CREDENTIALS: Ucred = (0, 65534, 65534)
+NO_CREDENTIALS: Ucred = (None, 65534, 65534)
 
 
 class InFlight:
@@ -163,18 +164,27 @@ def _checked_credentials(task: Task, data: bytes) -> Ucred:
     """May the task say that it is this (scm_check_creds)?"""
     pid, uid, gid = UCRED.unpack(data)
     cred = task.cred
-    if pid != task.tgid and not cred.capable(CAP_SYS_ADMIN):
+    if pid != task.group.vtgid and not cred.capable(CAP_SYS_ADMIN):
         raise LinuxError(EPERM)
     if uid not in (cred.uid, cred.euid, cred.suid) and not cred.capable(CAP_SETUID):
         raise LinuxError(EPERM)
     if gid not in (cred.gid, cred.egid, cred.sgid) and not cred.capable(CAP_SETGID):
         raise LinuxError(EPERM)
-    return pid, uid, gid
+    found = task.pid_ns.pids.get(pid)
+    if found is None:
+        raise LinuxError(ESRCH)
+    return found, uid, gid
+
+
+def pack_ucred(task: Task, cred: Ucred) -> bytes:
+    """struct ucred as ``task`` is told of it."""
+    pid, uid, gid = cred
+    return UCRED.pack(pid.nr(task.pid_ns) if pid is not None else 0, uid & 0xFFFFFFFF, gid & 0xFFFFFFFF)
 
 
 def own_credentials(task: Task) -> Ucred:
     """What a message carries if its sender says nothing."""
-    return task.tgid, task.cred.uid, task.cred.gid
+    return task.group.leader.pid, task.cred.uid, task.cred.gid
 
 
 def build(
@@ -187,7 +197,7 @@ def build(
     out = b""
     truncated = 0
     if cred is not None:
-        whole = CMSGHDR.pack(CMSGHDR.size + UCRED.size, SOL_SOCKET, SCM_CREDENTIALS) + UCRED.pack(*cred)
+        whole = CMSGHDR.pack(CMSGHDR.size + UCRED.size, SOL_SOCKET, SCM_CREDENTIALS) + pack_ucred(task, cred)
         if room < CMSGHDR.size:
             truncated = MSG_CTRUNC
         else:

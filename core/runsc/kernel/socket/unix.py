@@ -50,14 +50,13 @@ from runsc.abi.socket import (
     SOCK_STREAM,
     SOL_SOCKET,
     SOMAXCONN,
-    UCRED,
 )  # fmt: skip
 from runsc.kernel.errors import WOULD_BLOCK, LinuxError
 from runsc.kernel.fs.anon import anon_inodes
 from runsc.kernel.socket import unixnames
 from runsc.kernel.socket.file import Received, SocketFile
 from runsc.kernel.socket.netdevice import interfaces
-from runsc.kernel.socket.scm import NO_CREDENTIALS, Ancillary, own_credentials
+from runsc.kernel.socket.scm import NO_CREDENTIALS, Ancillary, own_credentials, pack_ucred
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -227,7 +226,7 @@ class UnixSocket(SocketFile):
     def remember(self, task: Task) -> None:
         """Keep who made or listens on this, for SO_PEERCRED of the other side."""
         cred = task.cred
-        self.own_cred = (task.tgid, cred.euid, cred.egid)
+        self.own_cred = (task.group.leader.pid, cred.euid, cred.egid)
         self.own_groups = cred.groups
 
     def connect(self, task: Task, address: bytes) -> None:
@@ -561,8 +560,7 @@ class UnixSocket(SocketFile):
     def getsockopt(self, task: Task, level: int, name: int, length: int) -> bytes:
         if level == SOL_SOCKET:
             if name == SO_PEERCRED:
-                pid, uid, gid = self.peer_cred or (0, 0xFFFFFFFF, 0xFFFFFFFF)
-                return UCRED.pack(pid, uid, gid)
+                return pack_ucred(task, self.peer_cred or (None, -1, -1))
             if name == SO_PEERGROUPS:
                 if self.peer_cred is None:
                     raise LinuxError(ENODATA)

@@ -61,7 +61,7 @@ def capset(task: Task, header: Ptr, data: Ptr) -> Result:
     if found is None:
         raise LinuxError(EINVAL)
     words, pid = found
-    if pid not in (0, task.tid):
+    if pid not in (0, task.vtid):
         raise LinuxError(EPERM)
     sets = unpack(f"<{3 * words}I", task.mm.copy_in(data, 12 * words))
     effective, permitted, inheritable = (

@@ -125,10 +125,9 @@ def _become_leader(task: Task) -> None:
     if group.leader is task:
         return
     old = group.leader
-    task.kernel.tasks.pop(task.tid, None)
-    task.kernel.tasks.pop(old.tid, None)
-    task.tid = group.tgid
-    task.kernel.tasks[task.tid] = task
+    task.pid.detach(task)
+    task.set_pid(old.pid)
+    task.pid.attach(task)
     group.leader = task
     task.exit_signal = group.exit_signal
 

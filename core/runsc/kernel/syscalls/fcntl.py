@@ -183,4 +183,4 @@ def _owner(task: Task, file: File, command: int, arg: int, number: int) -> int:
 
 
 def _exists(task: Task, owner: int) -> bool:
-    return -owner in task.pid_ns.groups if owner < 0 else owner in task.pid_ns.tasks
+    return (task.pid_ns.find_process_group(-owner) if owner < 0 else task.pid_ns.tasks.get(owner)) is not None

@@ -88,8 +88,9 @@ def futex(
         return futexes(task.kernel).wake(key_of(task, uaddr, private), _count(val), val3)
     if cmd in (FUTEX_REQUEUE, FUTEX_CMP_REQUEUE):
         # The fourth argument is a number here.
-        return _requeue(task, uaddr, uaddr2, private, val, timeout, val3 if cmd == FUTEX_CMP_REQUEUE else
-        None)
+        return _requeue(
+            task, uaddr, uaddr2, private, val, timeout, val3 if cmd == FUTEX_CMP_REQUEUE else None
+        )
     if cmd == FUTEX_WAKE_OP:
         return _wake_op(task, uaddr, uaddr2, private, val, timeout, val3)
     if cmd in (FUTEX_LOCK_PI, FUTEX_LOCK_PI2, FUTEX_TRYLOCK_PI):
@@ -255,7 +256,7 @@ def set_robust_list(task: Task, head: Ptr, length: Size) -> Result:
 @syscall(274)
 def get_robust_list(task: Task, pid: Pid, head: Ptr, length: Ptr) -> Result:
     """get_robust_list(2)."""
-    other = task if pid == 0 else task.kernel.tasks.get(pid)
+    other = task if pid == 0 else task.pid_ns.tasks.get(pid)
     if other is None:
         raise LinuxError(ESRCH)
     if other.group is not task.group and not task.cred.capable(CAP_SYS_PTRACE):

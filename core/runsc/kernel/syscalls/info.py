@@ -31,22 +31,22 @@ _LOG_SIZE = 1 << 17
 
 @syscall(63)
 def uname(task: Task, buf: OutUtsname) -> Result:
-    kernel = task.kernel
+    uts = task.nsproxy.uts
     version = VERSION.encode()[:NEW_UTS_LEN]
-    fields = (b"Linux", kernel.hostname, RELEASE.encode(), version, MACHINE.encode(), kernel.domainname)
+    fields = (b"Linux", uts.hostname, RELEASE.encode(), version, MACHINE.encode(), uts.domainname)
     task.mm.copy_out(buf, _UTSNAME.pack(*fields))
     return 0
 
 
 @syscall(170)
 def sethostname(task: Task, name: InBuf, length: Int) -> Result:
-    task.kernel.hostname = _new_name(task, name, length)
+    task.nsproxy.uts.hostname = _new_name(task, name, length)
     return 0
 
 
 @syscall(171)
 def setdomainname(task: Task, name: InBuf, length: Int) -> Result:
-    task.kernel.domainname = _new_name(task, name, length)
+    task.nsproxy.uts.domainname = _new_name(task, name, length)
     return 0
 
 

@@ -121,8 +121,16 @@ def get_lock(task: Task, file: File, command: int, addr: int) -> int:
         task.mm.copy_out(addr, F_UNLCK.to_bytes(2, "little") + raw[2:])
     else:
         span = 0 if found.end == OFFSET_MAX else found.end - found.start + 1
-        task.mm.copy_out(addr, FLOCK.pack(found.kind, SEEK_SET, found.start, span, found.pid))
+        task.mm.copy_out(addr, FLOCK.pack(found.kind, SEEK_SET, found.start, span, _shown(task, found.pid)))
     return 0
+
+
+def _shown(task: Task, holder: int) -> int:
+    """The id of a lock's holder as ``task`` is told it (locks_translate_pid); -1 for an open file's."""
+    if holder <= 0 or not task.pid_ns.level:
+        return holder
+    pid = task.kernel.pid_ns.pids.get(holder)
+    return pid.nr(task.pid_ns) if pid is not None else 0
 
 
 def set_lock(task: Task, fd: int, file: File, command: int, addr: int) -> Result:

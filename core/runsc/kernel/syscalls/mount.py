@@ -45,6 +45,7 @@ from runsc.kernel.vfs.namei import lookup
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.kernel import Kernel
+    from runsc.kernel.pid import PidNamespace
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.dentry import Path
@@ -90,7 +91,7 @@ def mount(
     else:
         if not fstype:
             raise LinuxError(EINVAL)
-        fs = make_filesystem(task.kernel, kind, device, options)
+        fs = make_filesystem(task.kernel, kind, device, options, task.pid_ns)
         if fs.root().is_dir() != _is_dir(at):
             raise LinuxError(ENOTDIR)
         new_mount(task, fs, at, flags)
@@ -116,9 +117,14 @@ def _is_dir(at: Path) -> bool:
 
 
 def make_filesystem(
-    kernel: Kernel, kind: bytes, source: bytes, options: list[tuple[bytes, bytes | None]]
+    kernel: Kernel,
+    kind: bytes,
+    source: bytes,
+    options: list[tuple[bytes, bytes | None]],
+    pid_ns: PidNamespace | None = None,
 ) -> FileSystem:
-    """A new file system of a type the kernel has; raises ENODEV, EINVAL for bad options."""
+    """A new file system of a type the kernel has; raises ENODEV, EINVAL for bad options. ``pid_ns``: whose
+    processes a proc shows (None: all)."""
     name = os.fsdecode(source) or "none"
     fs: FileSystem
     if kind in (b"tmpfs", b"ramfs"):
@@ -126,7 +132,7 @@ def make_filesystem(
     if kind == b"proc":
         from runsc.kernel.fs.proc import make_proc
 
-        fs = make_proc(kernel)
+        fs = make_proc(kernel, pid_ns)
     elif kind == b"sysfs":
         from runsc.kernel.fs.sysfs import make_sysfs
 

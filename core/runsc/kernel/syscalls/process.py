@@ -48,20 +48,22 @@ _CLONE_ARGS = Struct("<11Q")
 
 @syscall(39)
 def getpid(task: Task) -> int:
-    return task.group.tgid
+    return task.group.vtgid
 
 
 @syscall(186)
 def gettid(task: Task) -> int:
-    return task.tid
+    return task.vtid
 
 
 @syscall(110)
 def getppid(task: Task) -> int:
     parent = task.group.parent
     if parent is not None:
-        return parent.tgid
-    return 0 if task.group.tgid == 1 else 1
+        leader = parent.leader
+        return leader.vtid if leader.pid_ns is task.pid_ns else leader.pid.nr(task.pid_ns)
+    # Nobody's child: an orphan that the kernel itself adopted, as process 1; or started from outside.
+    return 0 if task.pid_ns.level or task.vtid == 1 else 1
 
 
 def find_group(task: Task, pid: int) -> ThreadGroup:
@@ -76,23 +78,23 @@ def find_group(task: Task, pid: int) -> ThreadGroup:
 
 @syscall(111)
 def getpgrp(task: Task) -> int:
-    return task.group.process_group.pgid
+    return task.group.process_group.pid.nr(task.pid_ns)
 
 
 @syscall(121)
 def getpgid(task: Task, pid: Pid) -> int:
-    return find_group(task, pid).process_group.pgid
+    return find_group(task, pid).process_group.pid.nr(task.pid_ns)
 
 
 @syscall(124)
 def getsid(task: Task, pid: Pid) -> int:
-    return find_group(task, pid).session.sid
+    return find_group(task, pid).session.pid.nr(task.pid_ns)
 
 
 @syscall(109)
 def setpgid(task: Task, pid: Pid, pgid: Pid) -> int:
     group = task.group
-    pid = pid or group.tgid
+    pid = pid or group.vtgid
     pgid = pgid or pid
     if pgid < 0:
         raise LinuxError(EINVAL)
@@ -111,12 +113,12 @@ def setpgid(task: Task, pid: Pid, pgid: Pid) -> int:
         raise LinuxError(ESRCH)
     if target.session.leader is target:
         raise LinuxError(EPERM)
-    destination = task.pid_ns.groups.get(pgid)
+    destination = task.pid_ns.find_process_group(pgid)
     if pgid != pid:
         if destination is None or destination.session is not group.session:
             raise LinuxError(EPERM)
     elif destination is None:
-        destination = ProcessGroup(pgid, target.session)
+        destination = ProcessGroup(other.pid, target.session)
     if destination is not target.process_group:
         target.process_group.remove(target)
         destination.add(target)
@@ -126,19 +128,18 @@ def setpgid(task: Task, pid: Pid, pgid: Pid) -> int:
 @syscall(112)
 def setsid(task: Task) -> int:
     group = task.group
-    tgid = group.tgid
-    if group.session.leader is group or tgid in task.pid_ns.groups:
+    pid = group.leader.pid
+    if group.session.leader is group or pid.process_group is not None:
         raise LinuxError(EPERM)
     group.process_group.remove(group)
-    session = Session(tgid, task.pid_ns, group)
-    ProcessGroup(tgid, session).add(group)
-    return tgid
+    ProcessGroup(pid, Session(pid, group)).add(group)
+    return group.vtgid
 
 
 @syscall(218)
 def set_tid_address(task: Task, addr: Ptr) -> int:
     task.clear_child_tid = addr
-    return task.tid
+    return task.vtid
 
 
 # -- clone ------------------------------------------------------------------------------------

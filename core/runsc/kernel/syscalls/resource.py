@@ -59,9 +59,7 @@ def setrlimit(task: Task, resource: Resource, rlim: InRlimit) -> Result:
 
 
 @syscall(302)
-def prlimit64(
-    task: Task, pid: Pid, resource: Resource, new_limit: InRlimit, old_limit: OutRlimit
-) -> Result:
+def prlimit64(task: Task, pid: Pid, resource: Resource, new_limit: InRlimit, old_limit: OutRlimit) -> Result:
     new = task.mm.unpack(new_limit, RLIMIT) if new_limit else None
     target = task.pid_ns.tasks.get(pid) if pid else task
     if target is None:
@@ -167,7 +165,7 @@ def _whose(task: Task, kind: int, who: int) -> Iterable[Task]:
         target = tasks.get(who) if who else task
         return () if target is None else (target,)
     if kind == 1:
-        group = task.pid_ns.groups.get(who) if who else task.group.process_group
+        group = task.pid_ns.find_process_group(who) if who else task.group.process_group
         return () if group is None else [one for member in group.members for one in member.tasks]
     uid = who & 0xFFFFFFFF if who else task.cred.uid
     return [one for one in tasks.values() if one.cred.uid == uid and not one.group.zombie]

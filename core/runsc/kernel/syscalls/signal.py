@@ -38,7 +38,7 @@ from runsc.kernel import sigframe
 from runsc.kernel.credentials import CAP_KILL
 from runsc.kernel.errors import LinuxError, Restart
 from runsc.kernel.siginfo import SigInfo
-from runsc.kernel.signal import Action, dequeue, force, is_ignored, recalculate, send, set_blocked
+from runsc.kernel.signal import Action, dequeue, force, is_ignored, recalculate, send_as, set_blocked
 from runsc.kernel.syscalls.decl import (
     REGISTERS_SET,
     InSigaction,
@@ -193,7 +193,7 @@ def _check_signal(signo: int) -> None:
 
 
 def _from(task: Task, signo: int, code: int) -> SigInfo:
-    return SigInfo(signo, code, pid=task.group.tgid, uid=task.cred.uid)
+    return SigInfo(signo, code, pid=task.group.vtgid, uid=task.cred.uid)
 
 
 @syscall(62)
@@ -206,7 +206,8 @@ def kill(task: Task, pid: Pid, signo: Signal) -> int:
         if not may_signal(task, target, signo):
             raise LinuxError(EPERM)
         if signo:
-            send(
+            send_as(
+                task,
                 target.group.leader if target.group.leader in target.group.tasks else target,
                 _from(task, signo, SI_USER),
             )
@@ -215,11 +216,13 @@ def kill(task: Task, pid: Pid, signo: Signal) -> int:
         raise LinuxError(ESRCH)
     _check_signal(signo)
     if pid == -1:
-        groups = [other.group for other in list(task.pid_ns.tasks.values()) if other.group.leader is other]
-        groups = [group for group in groups if group is not task.group and not group.reaper_of_all]
+        groups = [
+            group
+            for group in task.pid_ns.processes()
+            if group is not task.group and group.leader.pid.nr(task.pid_ns) != 1
+        ]
     else:
-        pgid = -pid if pid else task.group.process_group.pgid
-        process_group = task.pid_ns.groups.get(pgid)
+        process_group = task.pid_ns.find_process_group(-pid) if pid else task.group.process_group
         groups = list(process_group.members) if process_group is not None else []
     if not groups:
         raise LinuxError(ESRCH)
@@ -228,20 +231,21 @@ def kill(task: Task, pid: Pid, signo: Signal) -> int:
         raise LinuxError(EPERM)
     if signo:
         for group in allowed:
-            group.send_signal(_from(task, signo, SI_USER))
+            if not group.zombie:
+                send_as(task, group.leader, _from(task, signo, SI_USER))
     return 0
 
 
 def _to_thread(task: Task, tgid: int, tid: int, info: SigInfo) -> int:
     """Send to one thread; ``tgid`` -1: whatever its process is."""
     target = task.pid_ns.tasks.get(tid)
-    if target is None or (tgid != -1 and target.group.tgid != tgid):
+    if target is None or (tgid != -1 and target.group.leader.pid.nr(task.pid_ns) != tgid):
         raise LinuxError(ESRCH)
     _check_signal(info.signo)
     if not may_signal(task, target, info.signo):
         raise LinuxError(EPERM)
     if info.signo:
-        send(target, info, group=False)
+        send_as(task, target, info, group=False)
     return 0
 
 
@@ -268,7 +272,7 @@ def _copy_in_siginfo(task: Task, addr: int, signo: int) -> SigInfo:
 @syscall(129)
 def rt_sigqueueinfo(task: Task, pid: Pid, signo: Signal, info: Ptr) -> int:
     made = _copy_in_siginfo(task, info, signo)
-    if (made.code >= 0 or made.code == SI_TKILL) and pid != task.group.tgid:
+    if (made.code >= 0 or made.code == SI_TKILL) and pid != task.group.vtgid:
         raise LinuxError(EPERM)
     target = task.pid_ns.tasks.get(pid) if pid > 0 else None
     if target is None:
@@ -277,7 +281,7 @@ def rt_sigqueueinfo(task: Task, pid: Pid, signo: Signal, info: Ptr) -> int:
     if not may_signal(task, target, signo):
         raise LinuxError(EPERM)
     if signo:
-        send(target, made)
+        send_as(task, target, made)
     return 0
 
 
@@ -286,7 +290,7 @@ def rt_tgsigqueueinfo(task: Task, tgid: Pid, tid: Pid, signo: Signal, info: Ptr)
     if tid <= 0 or tgid <= 0:
         raise LinuxError(EINVAL)
     made = _copy_in_siginfo(task, info, signo)
-    if (made.code >= 0 or made.code == SI_TKILL) and tid != task.tid:
+    if (made.code >= 0 or made.code == SI_TKILL) and tid != task.vtid:
         raise LinuxError(EPERM)
     return _to_thread(task, tgid, tid, made)
 

@@ -116,7 +116,7 @@ def timer_create(task: Task, clockid: Clock, sevp: Ptr, timerid: Ptr) -> Result:
     group = task.group
     target = None
     if notify == SIGEV_THREAD_ID:
-        target = task.kernel.tasks.get(tid)
+        target = task.pid_ns.tasks.get(tid)
         if target is None or target.group is not group:
             raise LinuxError(EINVAL)
     if notify in (SIGEV_SIGNAL, SIGEV_THREAD, SIGEV_THREAD_ID):

@@ -43,17 +43,18 @@ _SIGINFO_CHILD = Struct("<iii4xiIi")
 class Selection:
     """Which children a wait call is about, and which changes of theirs."""
 
-    __slots__ = ("ident", "kind", "options")
+    __slots__ = ("ident", "kind", "ns", "options")
 
-    def __init__(self, kind: int, ident: int, options: int) -> None:
+    def __init__(self, task: Task, kind: int, ident: int, options: int) -> None:
+        self.ns = task.pid_ns
         self.kind = kind
         self.ident = ident
         self.options = options
 
     def matches(self, child: ThreadGroup) -> bool:
-        if self.kind == P_PID and child.tgid != self.ident:
+        if self.kind == P_PID and child.leader.pid.nr(self.ns) != self.ident:
             return False
-        if self.kind == P_PGID and child.process_group.pgid != self.ident:
+        if self.kind == P_PGID and child.process_group.pid.nr(self.ns) != self.ident:
             return False
         if self.options & WALL:
             return True
@@ -131,16 +132,15 @@ class Store:
 
     def put(self, task: Task, waited: Waited) -> int:
         child = waited.child
+        number = child.leader.pid.nr(task.pid_ns)
         if self.rusage:
             task.mm.copy_out(self.rusage, pack_rusage(*waited.rusage))
         if self.status:
             task.mm.copy_out(self.status, waited.status.to_bytes(4, "little"))
         if self.info:
-            info = SigInfo(
-                SIGCHLD, waited.code, pid=child.tgid, uid=child.leader.cred.uid, status=waited.value
-            )
+            info = SigInfo(SIGCHLD, waited.code, pid=number, uid=child.leader.cred.uid, status=waited.value)
             task.mm.copy_out(self.info, info.pack()[:SIGINFO_SIZE])
-        return child.tgid
+        return number
 
     def put_nothing(self, task: Task) -> None:
         """waitid(2) without a child to tell of: the fields it would have set are 0."""
@@ -171,13 +171,13 @@ def wait4(task: Task, pid: Pid, status: OutInt, options: WaitOptions, rusage: Ou
     if pid == -0x80000000:
         raise LinuxError(ESRCH)
     if pid == -1:
-        selection = Selection(P_ALL, 0, options | WEXITED)
+        selection = Selection(task, P_ALL, 0, options | WEXITED)
     elif pid == 0:
-        selection = Selection(P_PGID, task.group.process_group.pgid, options | WEXITED)
+        selection = Selection(task, P_PGID, task.group.process_group.pid.nr(task.pid_ns), options | WEXITED)
     elif pid < 0:
-        selection = Selection(P_PGID, -pid, options | WEXITED)
+        selection = Selection(task, P_PGID, -pid, options | WEXITED)
     else:
-        selection = Selection(P_PID, pid, options | WEXITED)
+        selection = Selection(task, P_PID, pid, options | WEXITED)
     store = Store(status=status, rusage=rusage)
     waited = look(task, selection)
     if waited is not None:
@@ -229,7 +229,7 @@ def _waitid_selection(task: Task, kind: int, ident: int, options: int) -> Select
     elif kind == P_PGID:
         if ident < 0:
             raise LinuxError(EINVAL)
-        ident = ident or task.group.process_group.pgid
+        ident = ident or task.group.process_group.pid.nr(task.pid_ns)
     elif kind != P_ALL:
         raise LinuxError(EINVAL)
-    return Selection(kind, ident, options)
+    return Selection(task, kind, ident, options)

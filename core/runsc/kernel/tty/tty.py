@@ -158,13 +158,13 @@ class Tty:
         elif request == TIOCGPGRP:
             if not master and current_tty(task) is not self:
                 raise LinuxError(ENOTTY)
-            mm.write_u32(arg, self.foreground.pgid if self.foreground is not None else 0)
+            mm.write_u32(arg, self.foreground.pid.nr(task.pid_ns) if self.foreground is not None else 0)
         elif request == TIOCSPGRP:
             self._set_foreground(task, arg)
         elif request == TIOCGSID:
             if (not master and current_tty(task) is not self) or self.session is None:
                 raise LinuxError(ENOTTY)
-            mm.write_u32(arg, self.session.sid)
+            mm.write_u32(arg, self.session.pid.nr(task.pid_ns))
         elif request == TIOCSCTTY:
             self._take(task, file, arg)
         elif request == TIOCNOTTY:
@@ -186,7 +186,7 @@ class Tty:
         pgid = task.mm.read_u32(arg)
         if pgid & 0x80000000:
             raise LinuxError(EINVAL)
-        group = task.pid_ns.groups.get(pgid)
+        group = task.pid_ns.find_process_group(pgid)
         if group is None:
             raise LinuxError(ESRCH)
         if group.session is not task.group.session:

@@ -302,7 +302,7 @@ def test_terminal_job_control() -> None:
     assert world.memory.get(addr, 4) == struct.pack("i", world.task.tid)
     child = make_task(world.kernel, parent=world.task)
     child.group.process_group.remove(child.group)
-    ProcessGroup(child.tid, child.group.session).add(child.group)
+    ProcessGroup(child.pid, child.group.session).add(child.group)
     with pytest.raises(Interrupted):
         world.file.read(child, 10)
     assert child.group.pending.pending & bit(SIGTTIN)

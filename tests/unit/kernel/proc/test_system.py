@@ -288,7 +288,7 @@ class TestSettings:
         world = World()
         file = open_file(world.task, AT_FDCWD, b"/proc/sys/kernel/hostname", O_WRONLY | 0o1000)
         file.write(world.task, b"new-name\n")
-        assert world.kernel.hostname == b"new-name"
+        assert world.kernel.nsproxy.uts.hostname == b"new-name"
         assert world.read("/proc/sys/kernel/hostname") == "new-name\n"
         user = make_task(world.kernel, uid=1000, parent=world.task)
         with pytest.raises(LinuxError) as raised:

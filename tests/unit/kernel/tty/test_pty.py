@@ -55,7 +55,7 @@ class World:
         child = make_task(self.kernel, parent=self.task)
         if group:
             child.group.process_group.remove(child.group)
-            ProcessGroup(child.tid, child.group.session).add(child.group)
+            ProcessGroup(child.pid, child.group.session).add(child.group)
         return child
 
     def ask(self, file: TtyFile, request: int, data: bytes) -> bytes:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runsc.kernel.kernel import Kernel
+    from runsc.kernel.pid import PidNamespace
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.dentry import Path
 
@@ -32,11 +33,13 @@ class ProcFs(FileSystem):
     """A proc file system. Processes' nodes are kept as long as the process is there, so that they stay
     the same."""
 
-    __slots__ = ("kernel", "next_ino", "root_inode")
+    __slots__ = ("kernel", "next_ino", "pid_ns", "root_inode")
 
-    def __init__(self, kernel: Kernel, name: str = "proc") -> None:
+    def __init__(self, kernel: Kernel, name: str = "proc", pid_ns: PidNamespace | None = None) -> None:
         super().__init__(name, name, cached=False)
         self.kernel = kernel
+        #: whose processes it shows, by their ids there
+        self.pid_ns: PidNamespace = pid_ns or kernel.pid_ns
         self.next_ino = FIRST_INO
         self.root_inode: Inode | None = None
 

@@ -235,7 +235,7 @@ class TaskDir(ProcInode):
     fs: ProcFs
 
     def __init__(self, fs: ProcFs, target: Task, thread: bool) -> None:
-        super().__init__(fs, (target.tid << 9 | (256 if thread else 0)) + 1, S_IFDIR | 0o555)
+        super().__init__(fs, (target.pid.nr(fs.pid_ns) << 9 | (256 if thread else 0)) + 1, S_IFDIR | 0o555)
         self.target = target
         self.thread = thread
         #: made when they are first looked at: a process has dozens, and of most nobody asks for any
@@ -246,7 +246,7 @@ class TaskDir(ProcInode):
     def alive(self) -> bool:
         """Is there still such a process or thread (also a zombie)?"""
         target = self.target
-        return target.pid_ns.tasks.get(target.tid) is target
+        return target.pid.task is target
 
     def make_file(self, show: Show, store: Store | None, mode: int, ino: int) -> ProcFile:
         """A file that answers ESRCH once the process is gone."""
@@ -410,7 +410,7 @@ class ThreadsDir(ProcInode):
         if len(self.known) > 2 * len(tasks) + 16:
             self.known = {tid: node for tid, node in self.known.items() if node.target in tasks}
         for thread in tasks:
-            if name == b"%d" % thread.tid:
+            if name == b"%d" % thread.pid.nr(self.fs.pid_ns):
                 node = self.known.get(thread.tid)
                 if node is None or node.target is not thread:
                     node = self.known[thread.tid] = TaskDir(self.fs, thread, True)
@@ -420,8 +420,8 @@ class ThreadsDir(ProcInode):
 
     def readdir(self, task: Task | None = None) -> list[DirEntry]:
         return [
-            DirEntry(b"%d" % thread.tid, (thread.tid << 9 | 256) + 1, S_IFDIR)
-            for thread in sorted(self._tasks(), key=lambda thread: thread.tid)
+            DirEntry(b"%d" % tid, (tid << 9 | 256) + 1, S_IFDIR)
+            for tid in sorted(thread.pid.nr(self.fs.pid_ns) for thread in self._tasks())
         ]
 
     def open(self, path: Path, flags: int, task: Task) -> File:
@@ -448,12 +448,14 @@ def _entries() -> dict[bytes, tuple[int, int, Callable[[TaskDir, int], Inode]]]:
 
 
 def _make_stat(at: TaskDir, ino: int) -> Inode:
-    return at.make_file(lambda target, reader: status.show_stat(target, reader, at.thread), None, 0o444, ino)
+    return at.make_file(
+        lambda target, reader: status.show_stat(target, reader, at.fs.pid_ns, at.thread), None, 0o444, ino
+    )
 
 
 def _make_status(at: TaskDir, ino: int) -> Inode:
     return at.make_file(
-        lambda target, reader: status.show_status(target, reader, at.thread), None, 0o444, ino
+        lambda target, reader: status.show_status(target, reader, at.fs.pid_ns, at.thread), None, 0o444, ino
     )
 
 

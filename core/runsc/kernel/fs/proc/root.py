@@ -46,7 +46,7 @@ _FILES: tuple[tuple[str, Callable[[Kernel], str]], ...] = (
 
 
 class ProcRoot(ProcDir):
-    """The directory /proc. Only processes of the reader's pid name space are seen."""
+    """The directory /proc. Only processes of the pid namespace that it was mounted for are seen."""
 
     __slots__ = ("known",)
 
@@ -56,12 +56,9 @@ class ProcRoot(ProcDir):
         super().__init__(fs, ino=_ROOT_INO)
         self.known: dict[int, TaskDir] = {}
 
-    def _namespace(self, reader: Task | None) -> PidNamespace:
-        return reader.pid_ns if reader is not None else self.fs.kernel.pid_ns
-
     def lookup(self, name: bytes, task: Task | None = None) -> Inode:
         if name[:1].isdigit():
-            return self._task_dir(name, self._namespace(task))
+            return self._task_dir(name, self.fs.pid_ns)
         return super().lookup(name, task)
 
     def _task_dir(self, name: bytes, namespace: PidNamespace) -> TaskDir:
@@ -81,20 +78,20 @@ class ProcRoot(ProcDir):
         return node
 
     def readdir(self, task: Task | None = None) -> list[DirEntry]:
-        tasks = self._namespace(task).tasks
-        processes = sorted(tid for tid, target in tasks.items() if target.group.tgid == tid)
+        tasks = self.fs.pid_ns.tasks
+        processes = sorted(tid for tid, target in tasks.items() if target.group.leader is target)
         return super().readdir(task) + [DirEntry(b"%d" % tid, (tid << 9) + 1, S_IFDIR) for tid in processes]
 
     def refresh(self) -> None:
-        tasks = self.fs.kernel.pid_ns.tasks
-        self.nlink = len(self.entries) + len({target.group.tgid for target in tasks.values()}) + 2
+        tasks = self.fs.pid_ns.tasks
+        self.nlink = len(self.entries) + sum(target.group.leader is target for target in tasks.values()) + 2
 
 
-def make_proc(kernel: Kernel) -> ProcFs:
-    """A proc file system. What it tells of the machine is read from the host now, before the sandbox is
-    closed."""
+def make_proc(kernel: Kernel, pid_ns: PidNamespace | None = None) -> ProcFs:
+    """A proc file system that shows the processes of ``pid_ns`` (None: all). What it tells of the machine is
+    read from the host now, before the sandbox is closed."""
     host_facts(kernel)
-    fs = ProcFs(kernel)
+    fs = ProcFs(kernel, pid_ns=pid_ns)
     root = ProcRoot(fs)
     fs.root_inode = root
 
@@ -103,8 +100,8 @@ def make_proc(kernel: Kernel) -> ProcFs:
 
     for name, make in _FILES:
         root.add(name, ProcFile(fs, show(make)))
-    root.add("self", ProcLink(fs, _self))
-    root.add("thread-self", ProcLink(fs, _thread_self))
+    root.add("self", ProcLink(fs, lambda reader: _self(fs, reader)))
+    root.add("thread-self", ProcLink(fs, lambda reader: _thread_self(fs, reader)))
     root.add("mounts", ProcLink(fs, lambda reader: b"self/mounts"))
     root.add("net", ProcLink(fs, lambda reader: b"self/net"))
     root.add("sys", make_sysctl(fs, kernel))
@@ -116,13 +113,15 @@ def make_proc(kernel: Kernel) -> ProcFs:
     return fs
 
 
-def _self(reader: Task | None) -> bytes:
-    if reader is None:
+def _self(fs: ProcFs, reader: Task | None) -> bytes:
+    number = reader.group.leader.pid.nr(fs.pid_ns) if reader is not None else 0
+    if not number:
         raise LinuxError(ENOENT)
-    return b"%d" % reader.group.tgid
+    return b"%d" % number
 
 
-def _thread_self(reader: Task | None) -> bytes:
-    if reader is None:
+def _thread_self(fs: ProcFs, reader: Task | None) -> bytes:
+    number = reader.pid.nr(fs.pid_ns) if reader is not None else 0
+    if reader is None or not number:
         raise LinuxError(ENOENT)
-    return b"%d/task/%d" % (reader.group.tgid, reader.tid)
+    return b"%d/task/%d" % (reader.group.leader.pid.nr(fs.pid_ns), number)

@@ -17,6 +17,7 @@ from runsc.kernel.tty.tty import Tty
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.mm.mm import MemoryManager
+    from runsc.kernel.pid import Pid, PidNamespace
     from runsc.kernel.task import Task
 
 #: Nanoseconds of a clock tick (USER_HZ is 100).
@@ -80,9 +81,16 @@ def signal_sets(task: Task) -> tuple[int, int]:
     return ignored, caught
 
 
-def parent_pid(task: Task) -> int:
+def parent_pid(task: Task, ns: PidNamespace) -> int:
     parent = task.group.parent
-    return parent.tgid if parent is not None else 0
+    return parent.leader.pid.nr(ns) if parent is not None else 0
+
+
+def levels(pid: Pid, ns: PidNamespace) -> str:
+    """The numbers of ``pid`` from ``ns`` down to its own namespace, each after a tabulator."""
+    if not pid.nr(ns):
+        return "\t0"
+    return "".join(f"\t{number}" for number in pid.numbers[ns.level :])
 
 
 def start_ticks(task: Task, thread: bool) -> int:
@@ -131,9 +139,9 @@ def _pages_up(value: int) -> int:
     return (value + PAGE - 1) & -PAGE
 
 
-def show_stat(target: Task, reader: Task, thread: bool = False) -> str:
-    """/proc/PID/stat (``thread``: /proc/PID/task/TID/stat). Addresses are 0 for who may not look into the
-    process."""
+def show_stat(target: Task, reader: Task, ns: PidNamespace, thread: bool = False) -> str:
+    """/proc/PID/stat (``thread``: /proc/PID/task/TID/stat) with the ids of ``ns``. Addresses are 0
+    for who may not look into the process."""
     group = target.group
     allowed = may_access(reader, target)
     mm = memory_of(target)
@@ -143,19 +151,19 @@ def show_stat(target: Task, reader: Task, thread: bool = False) -> str:
     if isinstance(tty, Tty):
         number = tty.rdev
         tty_nr = minor(number) & 0xFF | major(number) << 8 | (minor(number) & ~0xFF) << 12
-        tty_pgrp = tty.foreground.pgid if tty.foreground is not None else -1
+        tty_pgrp = tty.foreground.pid.nr(ns) if tty.foreground is not None else -1
     ignored, caught = signal_sets(target)
     realtime = target.policy in (_SCHED_FIFO, _SCHED_RR)
     priority = -1 - target.sched_priority if realtime else 20 + target.nice
     rss_limit = group.limits[RLIMIT_RSS][0]
     addresses = mm is not None and allowed
     fields: list[int | str] = [
-        target.tid if thread else group.tgid,
+        (target if thread else group.leader).pid.nr(ns),
         f"({target.comm.decode('utf-8', 'surrogateescape')})",
         state_of(target),
-        parent_pid(target),
-        group.process_group.pgid,
-        group.session.sid,
+        parent_pid(target, ns),
+        group.process_group.pid.nr(ns),
+        group.session.pid.nr(ns),
         tty_nr,
         tty_pgrp,
         0x400000,  # PF_RANDOMIZE
@@ -223,11 +231,11 @@ def cpu_list(cpus: list[int]) -> str:
     return ",".join(parts)
 
 
-def show_status(target: Task, reader: Task, thread: bool = False) -> str:
+def show_status(target: Task, reader: Task, ns: PidNamespace, thread: bool = False) -> str:
     """/proc/PID/status."""
     group, cred = target.group, target.cred
     zombie = group.zombie
-    tid = target.tid if thread else group.tgid
+    pid = target.pid if thread else group.leader.pid
     highest = max(target.files.files, default=0) if target.files.users > 0 else 0
     slots = 64
     while slots <= highest:
@@ -237,13 +245,14 @@ def show_status(target: Task, reader: Task, thread: bool = False) -> str:
         lines.append(f"Umask:\t{target.fs.umask:04o}\n")
     lines.append(
         f"State:\t{_STATE_NAMES[state_of(target)]}\n"
-        f"Tgid:\t{group.tgid}\nNgid:\t0\nPid:\t{tid}\nPPid:\t{parent_pid(target)}\nTracerPid:\t0\n"
+        f"Tgid:\t{group.leader.pid.nr(ns)}\nNgid:\t0\nPid:\t{pid.nr(ns)}\n"
+        f"PPid:\t{parent_pid(target, ns)}\nTracerPid:\t0\n"
         f"Uid:\t{cred.uid}\t{cred.euid}\t{cred.suid}\t{cred.fsuid}\n"
         f"Gid:\t{cred.gid}\t{cred.egid}\t{cred.sgid}\t{cred.fsgid}\n"
         f"FDSize:\t{0 if zombie else slots}\n"
         f"Groups:\t{' '.join(map(str, cred.groups))} \n"
-        f"NStgid:\t{group.tgid}\nNSpid:\t{tid}\n"
-        f"NSpgid:\t{group.process_group.pgid}\nNSsid:\t{group.session.sid}\n"
+        f"NStgid:{levels(group.leader.pid, ns)}\nNSpid:{levels(pid, ns)}\n"
+        f"NSpgid:{levels(group.process_group.pid, ns)}\nNSsid:{levels(group.session.pid, ns)}\n"
     )
     mm = memory_of(target)
     if mm is not None:

@@ -144,14 +144,12 @@ def make_sysctl(fs: ProcFs, kernel: Kernel) -> ProcDir:
     boot_id = random_uuid()
     files["kernel/random/boot_id"] = ProcFile(fs, _line(boot_id))
     files["kernel/random/uuid"] = ProcFile(fs, lambda reader: f"{random_uuid()}\n")
-    files["kernel/hostname"] = ProcFile(
-        fs, lambda reader: kernel.hostname + b"\n", lambda task, data: _set_hostname(kernel, task, data)
-    )
+    files["kernel/hostname"] = ProcFile(fs, lambda reader: reader.nsproxy.uts.hostname + b"\n", _set_hostname)
     files["kernel/domainname"] = ProcFile(
-        fs, lambda reader: kernel.domainname + b"\n", lambda task, data: _set_domainname(kernel, task, data)
+        fs, lambda reader: reader.nsproxy.uts.domainname + b"\n", _set_domainname
     )
-    files["kernel/pid_max"] = ProcFile(fs, lambda reader: f"{kernel.pid_ns.limit}\n")
-    files["kernel/ns_last_pid"] = ProcFile(fs, lambda reader: f"{kernel.pid_ns.last}\n")
+    files["kernel/pid_max"] = ProcFile(fs, lambda reader: f"{reader.pid_ns.limit}\n")
+    files["kernel/ns_last_pid"] = ProcFile(fs, lambda reader: f"{reader.pid_ns.last}\n")
     files["kernel/pty/nr"] = ProcFile(fs, lambda reader: f"{_ptys(reader)}\n")
     files["fs/file-nr"] = ProcFile(fs, lambda reader: f"{_open_files(kernel)}\t0\t9223372036854775807\n")
     for name, file in sorted(files.items()):
@@ -182,12 +180,12 @@ def _name(task: Task, data: bytes) -> bytes:
     return name
 
 
-def _set_hostname(kernel: Kernel, task: Task, data: bytes) -> None:
-    kernel.hostname = _name(task, data)
+def _set_hostname(task: Task, data: bytes) -> None:
+    task.nsproxy.uts.hostname = _name(task, data)
 
 
-def _set_domainname(kernel: Kernel, task: Task, data: bytes) -> None:
-    kernel.domainname = _name(task, data)
+def _set_domainname(task: Task, data: bytes) -> None:
+    task.nsproxy.uts.domainname = _name(task, data)
 
 
 def _ptys(reader: Task) -> int:

@@ -109,7 +109,7 @@ class NetlinkSocket(SocketFile):
             if (self.protocol, port) in ports:
                 raise LinuxError(EADDRINUSE)
         else:
-            port = task.tgid
+            port = task.group.vtgid
             while (self.protocol, port) in ports:
                 port = port - 1 if port > 0x80000000 else 0xFFFFEFFF
         ports[self.protocol, port] = self
@@ -212,8 +212,9 @@ class NetlinkSocket(SocketFile):
         if not error or NETLINK_CAP_ACK in self.switches:
             whole = whole[: NLMSGHDR.size]
             flags = NLM_F_CAPPED
-        return self._message(NLMSG_ERROR, flags, sequence, (-error).to_bytes(4, "little", signed=True) +
-        whole)
+        return self._message(
+            NLMSG_ERROR, flags, sequence, (-error).to_bytes(4, "little", signed=True) + whole
+        )
 
     def _queue(self, message: bytes) -> None:
         """What doesn't fit is lost, and the reader hears ENOBUFS."""
@@ -244,7 +245,7 @@ class NetlinkSocket(SocketFile):
         if len(message) > count:
             received.flags = MSG_TRUNC
         if self.options.get(SO_PASSCRED):
-            received.cred = (0, 0, 0)
+            received.cred = (None, 0, 0)
         return received
 
     def poll(self, task: Task | None = None) -> int:
