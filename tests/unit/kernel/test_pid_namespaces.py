@@ -1,5 +1,5 @@
 """Nested pid namespaces: a number at each level, an init that adopts and can't be killed from inside, and
-takes all with it. What is expected is what pid_namespaces(7) says and Linux does for unshare(1)'s children."""
+takes all with it. Expected is what pid_namespaces(7) says and Linux does for the children of unshare(1)."""
 
 from __future__ import annotations
 
