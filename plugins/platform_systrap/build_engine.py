@@ -11,10 +11,12 @@ from cffi import FFI
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCES = (
     "command.c",
+    "copies.c",
     "filter.c",
     "frame.c",
     "memory.c",
     "notify.c",
+    "python.c",
     "signals.c",
     "slots.c",
     "stub.c",
@@ -44,7 +46,8 @@ ffi.cdef(
     void sy_close(struct sy_engine *e);
     void sy_free(struct sy_engine *e);
     struct sy_thread *sy_template(struct sy_engine *e, int *err);
-    int64_t sy_wait(struct sy_engine *e, int poll_fd, int64_t timeout_ns);
+    int sy_python_install(void);
+    void sy_ahead(struct sy_engine *e, int nr, uint32_t plan);
 
     void sy_space_drop(struct sy_engine *e, struct sy_space *s);
     void sy_space_release(struct sy_engine *e, struct sy_space *s);
@@ -52,21 +55,15 @@ ffi.cdef(
                           uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);
     int64_t sy_space_cmpxchg(struct sy_engine *e, struct sy_space *s, uint64_t addr, uint32_t expected,
                              uint32_t desired, uint32_t *found);
-    int64_t sy_space_read(struct sy_engine *e, struct sy_space *s, uint64_t addr, void *buf, uint64_t len);
-    int64_t sy_space_write(struct sy_engine *e, struct sy_space *s, uint64_t addr, const void *buf,
-                           uint64_t len);
     int64_t sy_space_mincore(struct sy_engine *e, struct sy_space *s, uint64_t addr, uint64_t len, void *vec);
     int sy_space_tid(struct sy_space *s);
     int sy_space_settle(struct sy_engine *e, struct sy_space *s);
 
     struct sy_thread *sy_clone(struct sy_engine *e, struct sy_thread *parent, int as_thread, int *err);
     struct sy_space *sy_thread_space(struct sy_thread *t);
-    int64_t sy_thread_handle(struct sy_thread *t);
     int sy_thread_tid(struct sy_thread *t);
     void sy_thread_drop(struct sy_engine *e, struct sy_thread *t);
     void sy_thread_release(struct sy_engine *e, struct sy_thread *t);
-    void sy_thread_complete(struct sy_engine *e, struct sy_thread *t, int64_t result);
-    void sy_thread_resume(struct sy_engine *e, struct sy_thread *t);
     void sy_thread_interrupt(struct sy_engine *e, struct sy_thread *t);
     void sy_thread_regs_set(struct sy_engine *e, struct sy_thread *t);
     int64_t sy_thread_get_fpu(struct sy_engine *e, struct sy_thread *t, void *buf, uint64_t len);
@@ -79,6 +76,7 @@ ffi.set_source(
     sources=[path(name) for name in SOURCES],
     include_dirs=[os.path.join(HERE, "csrc")],
     depends=[path("engine.h"), path("stub.h")],
+    define_macros=[("Py_LIMITED_API", "0x030b0000")],
     extra_compile_args=["-O2", "-std=gnu11", "-Wall", "-Wextra", "-Werror"],
 )
 

@@ -34,6 +34,14 @@ void sy_post(struct sy_engine *e, struct sy_thread *t, uint32_t state) {
 }
 
 void sy_go(struct sy_engine *e, struct sy_thread *t) {
+    if (e->current != NULL && e->current->nout != 0) {
+        if (e->current == t)
+            sy_copies_post(t);
+        else
+            sy_copies_flush(e); /* this one may look at the same memory */
+    }
+    if (e->current == t)
+        e->current = NULL;
     if (t->dirty)
         sy_frame_write(t);
     else
@@ -208,8 +216,18 @@ int64_t sy_space_call(struct sy_engine *e, struct sy_space *s, long nr, uint64_t
 
     if (p.t == NULL)
         return SY_GONE;
+    sy_copies_flush(e);
     p.t->refs++;
+    if (nr == SYS_mmap || nr == SYS_munmap || nr == SYS_mprotect)
+        sy_writable_cut(s, a0, a0 + a1);
+    else if (nr == SYS_mremap) {
+        sy_writable_cut(s, a0, a0 + a1);
+        sy_writable_cut(s, a4, a4 + a2);
+    }
     rc = call(e, p.t, nr, args);
+    if (rc == (nr == SYS_mmap ? (int64_t)a0 : 0) && (nr == SYS_mmap || nr == SYS_mprotect) &&
+        (a2 & PROT_WRITE) && (nr == SYS_mprotect || (a3 & MAP_ANONYMOUS)))
+        sy_writable_add(s, a0, a0 + a1);
     /* Only a small error is one: the slot is the guest's, too. */
     if (rc < 0 && rc != SY_GONE && rc < -4095)
         rc = -EFAULT;
@@ -229,6 +247,9 @@ int64_t sy_space_cmpxchg(struct sy_engine *e, struct sy_space *s, uint64_t addr,
     p = pick(e, s);
     if (p.t == NULL)
         return SY_GONE;
+    sy_copies_flush(e);
+    if (e->current != NULL && e->current->space == s)
+        e->current = NULL; /* what was copied ahead is older than this */
     p.t->refs++;
     put_call(p.t->slot, 0, args);
     sy_post(e, p.t, ST_CAS);
@@ -321,6 +342,7 @@ static struct sy_thread *fork_process(struct sy_engine *e, struct sy_thread *par
         goto no_space;
     }
     s->chunks[s->nchunks++] = chunk;
+    memcpy(s->writable, from->writable, sizeof s->writable);
     *err = sy_slot_take(e, s);
     if (*err < 0)
         goto no_slot;
@@ -393,6 +415,7 @@ struct sy_thread *sy_clone(struct sy_engine *e, struct sy_thread *parent, int as
         *err = SY_GONE;
         return NULL;
     }
+    sy_copies_flush(e);
     parent->refs++;
     t = as_thread ? spawn(e, parent, err) : fork_process(e, parent, err);
     sy_thread_drop(e, parent);

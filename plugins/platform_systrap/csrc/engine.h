@@ -15,6 +15,7 @@
 #include <sys/user.h>
 
 #define SY_PAGE 4096
+#define SY_WRITABLE 8       /* ranges remembered as writable, for each process */
 #define SY_FIRST_SLOTS 16   /* slots of a new process */
 #define SY_MORE_SLOTS 64    /* slots of each further chunk */
 #define SY_CHUNKS 128
@@ -49,7 +50,9 @@ struct sy_thread {
     struct user_regs_struct regs; /* valid while stopped */
 
     /* Private from here on. */
-    int64_t handle;
+    struct sy_engine *engine;
+    void *python; /* the object that stands for it, while events of it are wanted */
+    int32_t shown; /* the event that object was last given */
     enum sy_state state;
     unsigned parked : 1;      /* waits in its slot: commands can be given, whatever `state` says */
     unsigned dirty : 1;       /* regs differ from the frame: write them before going on */
@@ -68,9 +71,22 @@ struct sy_thread {
     struct sy_thread *sibling;             /* space->threads */
     struct sy_thread *next_queued;         /* engine->queue */
     struct sy_thread *run_next, *run_prev; /* engine->running */
+    /* Copies that go with the answer (copies.c): queued ones, and where in the slot the next one goes. */
+    uint32_t room; /* what was put in S_ROOM */
+    uint32_t out_end;
+    int nout;
+    struct sy_out {
+        uint64_t addr;
+        uint32_t len, offset;
+    } out[OUT_MAX];
+};
+
+struct sy_range {
+    uint64_t start, end;
 };
 
 struct sy_space {
+    struct sy_engine *engine;
     pid_t tgid;
     unsigned released : 1; /* killed: nothing may be done with it */
     unsigned dead : 1;     /* reaped */
@@ -84,11 +100,15 @@ struct sy_space {
     uint8_t *busy;              /* a byte a slot */
     int nbusy;
     int next_slot;
+    struct sy_range writable[SY_WRITABLE]; /* known to be; empty: start == end */
+    unsigned next_writable;
 };
 
 struct sy_control {
     volatile uint32_t sleeping, cpu, eventfd, parent;
-    uint64_t one, spin, patience[2], mask;
+    uint64_t one, spin, patience[2], mask, top;
+    uint8_t unused[C_AHEAD - C_TOP - 8];
+    uint32_t ahead[AHEAD_CALLS];
 };
 
 struct sy_engine {
@@ -101,6 +121,7 @@ struct sy_engine {
     uint64_t min_address;
     uint64_t base_limit; /* FS and GS bases the host accepts are below */
     uint64_t slot_size;
+    uint64_t stack_at;     /* offset in a slot: alternate stacks lie above */
     uint64_t stack_size;   /* of an alternate stack, which ends with the slot */
     int proc;              /* /proc */
     uint64_t cas_at;
@@ -108,12 +129,12 @@ struct sy_engine {
     uint64_t xfeatures;
     struct sy_control *control;
     int control_fd, eventfd, listener;
-    int64_t next_handle;
+    struct sy_thread *current; /* whose system call is being answered, if its copies are still good */
+    uint64_t looked;           /* when poll_fd was last looked at, in TSC ticks */
     struct sy_space *spaces;
     struct sy_thread *running, *running_tail;
     int nrunning;
     struct sy_thread *queue, **queue_tail;
-    unsigned turns;
     unsigned spin_skip, spin_backoff;
     unsigned long chld_scanned;
     int closed;
@@ -174,6 +195,20 @@ void sy_post(struct sy_engine *e, struct sy_thread *t, uint32_t state);
 int sy_await(struct sy_engine *e, struct sy_thread *t, struct sy_expected *expected, int n);
 void sy_go(struct sy_engine *e, struct sy_thread *t);
 
+/* copies.c */
+int sy_room_more(struct sy_engine *e, struct sy_thread *t);
+void sy_current(struct sy_engine *e, struct sy_thread *t);
+const uint8_t *sy_copied(struct sy_engine *e, struct sy_space *s, uint64_t addr, uint64_t len);
+int sy_copy_later(struct sy_engine *e, struct sy_space *s, uint64_t addr, const void *data, uint64_t len);
+void sy_copies_post(struct sy_thread *t);
+void sy_copies_flush(struct sy_engine *e);
+void sy_writable_add(struct sy_space *s, uint64_t start, uint64_t end);
+void sy_writable_cut(struct sy_space *s, uint64_t start, uint64_t end);
+void sy_ahead(struct sy_engine *e, int nr, uint32_t plan);
+
+/* python.c */
+int sy_python_install(void);
+
 /* wait.c */
 int64_t sy_now(void);
 int sy_look(struct sy_engine *e, struct sy_thread *t);
@@ -193,12 +228,15 @@ static inline void sy_set64(uint8_t *slot, unsigned at, uint64_t value) {
     __atomic_store_n((uint64_t *)(slot + at), value, __ATOMIC_RELAXED);
 }
 
+/* How long sy_wait may take. */
+enum sy_way { SY_QUICK, SY_PATIENT };
+
 /* Called from Python. */
 struct sy_engine *sy_open(int *err);
 void sy_close(struct sy_engine *e);
 void sy_free(struct sy_engine *e);
 struct sy_thread *sy_template(struct sy_engine *e, int *err);
-int64_t sy_wait(struct sy_engine *e, int poll_fd, int64_t timeout_ns);
+struct sy_thread *sy_wait(struct sy_engine *e, int poll_fd, int64_t timeout_ns, int way);
 void sy_space_drop(struct sy_engine *e, struct sy_space *s);
 void sy_space_release(struct sy_engine *e, struct sy_space *s);
 struct sy_space *sy_thread_space(struct sy_thread *t);
@@ -213,7 +251,6 @@ int64_t sy_space_mincore(struct sy_engine *e, struct sy_space *s, uint64_t addr,
 int sy_space_tid(struct sy_space *s);
 int sy_space_settle(struct sy_engine *e, struct sy_space *s);
 struct sy_thread *sy_clone(struct sy_engine *e, struct sy_thread *parent, int as_thread, int *err);
-int64_t sy_thread_handle(struct sy_thread *t);
 int sy_thread_tid(struct sy_thread *t);
 void sy_thread_drop(struct sy_engine *e, struct sy_thread *t);
 void sy_thread_release(struct sy_engine *e, struct sy_thread *t);

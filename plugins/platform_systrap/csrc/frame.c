@@ -30,7 +30,7 @@ enum { G_R8, G_R9, G_R10, G_R11, G_R12, G_R13, G_R14, G_R15, G_RDI, G_RSI, G_RBP
 
 /* Note where the frame is. -EINVAL: not inside the slot's stack. */
 int sy_frame_place(struct sy_engine *e, struct sy_thread *t, uint64_t sp) {
-    if (sp % 8 != 0 || sp < t->slot_at + S_STACK || sp > t->slot_at + e->slot_size - FRAME_SIZE)
+    if (sp % 8 != 0 || sp < t->slot_at + e->stack_at || sp > t->slot_at + e->slot_size - FRAME_SIZE)
         return -EINVAL;
     t->sp = sp;
     return 0;
@@ -42,7 +42,7 @@ static uint8_t *frame(struct sy_thread *t) { return t->slot + (t->sp - t->slot_a
 static uint64_t find_fp(struct sy_engine *e, struct sy_thread *t) {
     uint64_t at = sy_get64(frame(t), FPSTATE);
 
-    if (at % 64 != 0 || at < t->slot_at + S_STACK ||
+    if (at % 64 != 0 || at < t->slot_at + e->stack_at ||
         at > t->slot_at + e->slot_size - (e->xsave_size ? e->xsave_size : 512))
         return 0;
     return at - t->slot_at;
@@ -254,7 +254,7 @@ int64_t sy_thread_set_fpu(struct sy_engine *e, struct sy_thread *t, const void *
  * host takes a stack pointer within the red zone of the end for one that is elsewhere, and starts again at the
  * top: no frame may end there. */
 uint64_t sy_stack_size(struct sy_engine *e, uint64_t frame_bytes) {
-    uint64_t stride = frame_bytes + RED_ZONE, room = e->slot_size - S_STACK;
+    uint64_t stride = frame_bytes + RED_ZONE, room = e->slot_size - e->stack_at;
     uint64_t size = (room / stride * stride + stride / 2) & ~63UL;
 
     return size > room ? size - (stride & ~63UL) : size;

@@ -43,7 +43,11 @@ int64_t sy_space_read(struct sy_engine *e, struct sy_space *s, uint64_t addr, vo
 
 int64_t sy_space_write(struct sy_engine *e, struct sy_space *s, uint64_t addr, const void *buf,
                        uint64_t len) {
-    return copy(e, s, 1, addr, (void *)(uintptr_t)buf, len);
+    int64_t n = copy(e, s, 1, addr, (void *)(uintptr_t)buf, len);
+
+    if (n > 0) /* the pages it has reached can be written */
+        sy_writable_add(s, addr & ~(uint64_t)(SY_PAGE - 1), (addr + (uint64_t)n + SY_PAGE - 1) & ~(uint64_t)(SY_PAGE - 1));
+    return n;
 }
 
 /* mincore(2) needs memory of the caller: a page of the slot. */

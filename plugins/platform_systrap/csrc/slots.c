@@ -97,9 +97,11 @@ int sy_slot_take(struct sy_engine *e, struct sy_space *s) {
     }
     slot = sy_slot_ours(e, s, index);
     /* Not later by a page fault of ours, which would be a signal where memory is short. */
-    if (madvise(slot, e->slot_size, MADV_POPULATE_WRITE) < 0 && errno != EINVAL)
+    if (madvise(slot, S_FIRST_ROOM, MADV_POPULATE_WRITE) < 0 ||
+        madvise(slot + e->stack_at, e->slot_size - e->stack_at, MADV_POPULATE_WRITE) < 0)
         return -ENOMEM;
     memset(slot, 0, S_BUFFER);
+    sy_set32(slot, S_ROOM, S_FIRST_ROOM);
     s->busy[index] = 1;
     s->nbusy++;
     s->next_slot = index < 4 ? 0 : index; /* keep to the first pages while there are few */

@@ -29,9 +29,20 @@
 #define S_RESULT 120 /* u64 */
 #define S_FAILED 128 /* u64: compare-exchange faulted */
 #define S_FORK 136   /* u64[4]: region, length, descriptor, child's stack pointer */
+/* Copies: what the stub has taken of guest memory ahead of the kernel's asking, and what it is to put there
+ * before it goes on. */
+#define S_ARGS 176   /* u64[6]: the call's arguments */
+#define S_COPIED 224 /* u32[2]: bytes copied; 0: not, or not all */
+#define S_PLAN 232   /* u32: the plan that was followed (C_AHEAD) */
+#define S_ROOM 236   /* u32: copies end at most so far into the slot */
+#define S_NOUT 240   /* u32: entries at S_OUT */
+#define S_OUT 256    /* {u64 address, u32 length, u32 offset in the slot} each */
+#define OUT_MAX 8
 #define S_BUFFER 512
-#define S_BUFFER_SIZE 3584
-#define S_STACK 4096 /* the alternate signal stack, to the slot's end */
+#define S_FIRST_ROOM 4096
+#define S_BUFFER_SIZE (S_FIRST_ROOM - S_BUFFER)
+#define S_ALL_ROOM 73728 /* 64 KiB and some small change */
+/* The slot ends with the alternate signal stack. */
 
 /* The control page: one for all stubs, which see it read-only. */
 #define C_SLEEPING 0 /* u32: the kernel's loop sleeps, or is about to */
@@ -42,6 +53,16 @@
 #define C_SPIN 24    /* u64: how long to spin, in TSC ticks */
 #define C_PATIENCE 32 /* struct timespec: how long to sleep before looking for the kernel */
 #define C_MASK 48    /* u64: -slot size */
+#define C_TOP 56     /* u64: guest addresses end here */
+#define C_AHEAD 1024 /* u32[AHEAD_CALLS]: for each system call, up to two ranges to copy, 16 bits each */
+#define AHEAD_CALLS 512
+
+/* A range: bits 0-2: the argument that is its address; 3-4: the kind. */
+#define AHEAD_FIXED 1   /* bits 5-15: its length */
+#define AHEAD_STRING 2  /* up to AHEAD_STRING_MAX bytes, within the page */
+#define AHEAD_COUNTED 3 /* bits 5-7: the argument that counts, 8-15: times so many bytes */
+#define AHEAD_STRING_MAX 256
+#define AHEAD_COUNT_MAX 65536
 
 #define STUB_PAGE 4096
 #define STUB_QUIET 64 /* so many bytes of int3 before the code */

@@ -36,16 +36,19 @@ extern const char stub_start[], stub_end[], stub_handler[], stub_return[], stub_
 
 static uint64_t align_up(uint64_t value, uint64_t to) { return (value + to - 1) & ~(to - 1); }
 
-/* How large a slot must be: a frame on the stack and, inside it, one for a fault in the handler and two for
+/* A slot: room for copies, and a stack for a frame and, inside it, one for a fault in the handler and two for
  * signals that some process of the host sends. */
-static uint64_t slot_size(void) {
-    uint64_t frame = getauxval(AT_MINSIGSTKSZ), size = 16384;
+static void measure_slot(struct sy_engine *e) {
+    uint64_t frame = getauxval(AT_MINSIGSTKSZ), stack;
 
     if (frame < 2048)
         frame = 2048;
-    while (size < S_STACK + 3 * frame + 512)
-        size *= 2;
-    return size;
+    stack = align_up(3 * frame + 512, SY_PAGE);
+    if (stack < 3 * SY_PAGE)
+        stack = 3 * SY_PAGE;
+    for (e->slot_size = 65536; e->slot_size < S_ALL_ROOM + stack;)
+        e->slot_size *= 2;
+    e->stack_at = e->slot_size - stack;
 }
 
 /* A place as high as there is room for guard page, code, control page and slots. */
@@ -146,13 +149,15 @@ struct sy_engine *sy_open(int *err) {
     e->queue_tail = &e->queue;
     e->base_limit = TOP;
     e->min_address = read_min_address();
-    e->slot_size = slot_size();
+    measure_slot(e);
     e->listener = e->control_fd = -1;
     e->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC); /* without it, a stuck stub lives a little longer */
     e->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     *err = e->eventfd < 0 ? -errno : make_control(e);
     if (*err == 0)
         *err = find_place(e);
+    if (*err == 0)
+        e->control->top = e->task_size;
     if (*err == 0)
         *err = sy_signals_open(e);
     if (*err < 0) {
@@ -215,7 +220,7 @@ static long take_signals(struct sy_engine *e) {
         .mask = ~SYNCHRONOUS,
     };
     struct kernel_sigaction ignore = {.handler = (uint64_t)SIG_IGN};
-    stack_t stack = {.ss_sp = (void *)(e->region + S_STACK), .ss_size = e->slot_size - S_STACK};
+    stack_t stack = {.ss_sp = (void *)(e->region + e->stack_at), .ss_size = e->slot_size - e->stack_at};
     long rc = measure_frame(e, &stack);
 
     if (rc < 0)

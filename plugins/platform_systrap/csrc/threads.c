@@ -21,6 +21,7 @@ struct sy_space *sy_space_new(struct sy_engine *e, pid_t tgid) {
         free(s);
         return NULL;
     }
+    s->engine = e;
     s->tgid = tgid;
     s->refs = 2;
     s->next = e->spaces;
@@ -44,13 +45,14 @@ struct sy_thread *sy_thread_new(struct sy_engine *e, struct sy_space *s, pid_t t
 
     if (t == NULL)
         return NULL;
+    t->engine = e;
     t->tid = tid;
-    t->handle = ++e->next_handle;
     t->state = SY_ST_STOPPED;
     t->parked = 1;
     t->refs = 2;
     t->space = s;
     t->slot_index = slot;
+    t->room = S_FIRST_ROOM;
     t->slot = sy_slot_ours(e, s, slot);
     t->slot_at = sy_slot_guests(e, slot);
     s->refs++;
@@ -131,6 +133,8 @@ void sy_thread_ended(struct sy_engine *e, struct sy_thread *t) {
     struct sy_space *s = t->space;
     struct sy_thread **at = &s->threads;
 
+    if (e->current == t)
+        e->current = NULL;
     sy_unqueue(e, t);
     sy_leave_running(e, t, SY_ST_DEAD);
     t->parked = 0;
@@ -175,6 +179,10 @@ void sy_space_release(struct sy_engine *e, struct sy_space *s) {
 
     if (s->released)
         return;
+    if (e->current != NULL && e->current->space == s) {
+        sy_copies_flush(e); /* the memory may be shared with others */
+        e->current = NULL;
+    }
     s->released = 1;
     for (t = s->threads; t != NULL; t = t->sibling) {
         t->released = 1;
@@ -188,8 +196,13 @@ void sy_space_release(struct sy_engine *e, struct sy_space *s) {
 void sy_thread_release(struct sy_engine *e, struct sy_thread *t) {
     struct sy_space *s = t->space;
 
+    t->python = NULL;
     if (t->released)
         return;
+    if (e->current == t) {
+        sy_copies_flush(e);
+        e->current = NULL;
+    }
     t->released = 1;
     if (t->state == SY_ST_DEAD) {
         if (t->queued) {
@@ -213,8 +226,6 @@ void sy_thread_release(struct sy_engine *e, struct sy_thread *t) {
 }
 
 /* ---- going on ---- */
-
-int64_t sy_thread_handle(struct sy_thread *t) { return t->handle; }
 
 int sy_thread_tid(struct sy_thread *t) { return t->state == SY_ST_DEAD ? 0 : t->tid; }
 

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #define SPIN_NS 20000
-#define POLL_TURNS 8 /* look at poll_fd every so many deliveries */
+#define POLL_SPINS 4 /* look at poll_fd every so many times a spin's limit, while there are events */
 #define MAX_BACKOFF 64
 
 int64_t sy_now(void) {
@@ -82,21 +82,22 @@ void sy_reap(struct sy_engine *e) {
     }
 }
 
-static int64_t deliver(struct sy_engine *e) {
+static struct sy_thread *deliver(struct sy_engine *e) {
     struct sy_thread *t = e->queue;
-    int64_t handle = t->handle;
 
     e->queue = t->next_queued;
     if (e->queue == NULL)
         e->queue_tail = &e->queue;
     t->queued = 0;
     if (t->event == SY_DEAD) {
-        sy_thread_drop(e, t);
-        return handle;
+        t->refs--; /* the queue's: Python has one still, or there would be no event */
+        return t;
     }
     sy_leave_running(e, t, SY_ST_STOPPED);
     t->space->last = t;
-    return handle;
+    if (t->event == SY_SYSCALL)
+        sy_current(e, t);
+    return t;
 }
 
 /* Spinning pays only while a guest runs on another processor. One that was asleep may wait for ours: then
@@ -166,27 +167,44 @@ void sy_seen_on_cpu(struct sy_engine *e) {
         e->control->cpu = cpu;
 }
 
-/* The handle of the next thread that stopped, or 0: see Platform.wait. */
-int64_t sy_wait(struct sy_engine *e, int poll_fd, int64_t timeout_ns) {
-    int64_t end = timeout_ns > 0 ? sy_now() + timeout_ns : 0;
-    int spun = 0;
+/* Is it time to look at poll_fd, though there may be events? */
+static int poll_is_due(struct sy_engine *e) {
+    uint64_t now = __builtin_ia32_rdtsc();
+
+    if (now - e->looked < POLL_SPINS * e->control->spin)
+        return 0;
+    e->looked = now;
+    return 1;
+}
+
+/* The next thread that stopped, or NULL: see Platform.wait. `way`: SY_QUICK: NULL too where it would have to
+ * sleep; SY_PATIENT: that was tried. */
+struct sy_thread *sy_wait(struct sy_engine *e, int poll_fd, int64_t timeout_ns, int way) {
+    int64_t end;
 
     if (e->closed)
-        return 0;
+        return NULL;
+    if (e->current != NULL) {
+        sy_copies_flush(e);
+        e->current = NULL;
+    }
     sy_seen_on_cpu(e);
-    e->turns++;
-    if (e->turns % POLL_TURNS == 0 && sleep_once(e, poll_fd, 0) == 1)
-        return 0;
+    if (way == SY_QUICK) {
+        if (poll_is_due(e) && sleep_once(e, poll_fd, 0) == 1)
+            return NULL;
+        if (e->queue == NULL)
+            look_at_running(e);
+        if (e->queue == NULL && timeout_ns != 0 && e->running != NULL)
+            spin(e);
+        return e->queue != NULL ? deliver(e) : NULL;
+    }
+    end = timeout_ns > 0 ? sy_now() + timeout_ns : 0;
     for (;;) {
         int64_t left;
         int r;
 
         if (e->queue == NULL)
             look_at_running(e);
-        if (e->queue == NULL && timeout_ns != 0 && e->running != NULL && !spun) {
-            spun = 1;
-            spin(e);
-        }
         if (e->queue == NULL && e->chld_scanned != sy_chld_count())
             sy_reap(e);
         if (e->queue != NULL)
@@ -199,19 +217,20 @@ int64_t sy_wait(struct sy_engine *e, int poll_fd, int64_t timeout_ns) {
         look_at_running(e);
         r = e->queue != NULL ? 0 : sleep_once(e, poll_fd, left);
         e->control->sleeping = 0;
+        e->looked = __builtin_ia32_rdtsc();
         if (e->queue != NULL)
             continue;
         if (r == 1)
-            return 0;
+            return NULL;
         if (r == -EINTR) {
             sy_reap(e);
             look_at_running(e);
             if (e->queue == NULL)
-                return 0; /* a signal to ourselves, perhaps */
+                return NULL; /* a signal to ourselves, perhaps */
         } else if (left == 0 || (timeout_ns > 0 && sy_now() >= end)) {
             sy_reap(e);
             look_at_running(e);
-            return e->queue != NULL ? deliver(e) : 0;
+            return e->queue != NULL ? deliver(e) : NULL;
         }
     }
 }

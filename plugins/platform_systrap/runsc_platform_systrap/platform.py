@@ -7,14 +7,15 @@ import os
 import time
 
 from runsc.abi import xstate
-from runsc.platform import FAULT, SYSCALL, AddressSpace, AddressSpaceGone, Platform, Thread
+from runsc.platform import AddressSpace, AddressSpaceGone, Platform, Thread
 from runsc_platform_systrap._engine import ffi, lib
-from runsc_platform_systrap.space import PAGE, SMALL, SYS_MUNMAP, SystrapAddressSpace, failed
-from runsc_platform_systrap.thread import EVENT, SystrapThread
+from runsc_platform_systrap.fast import bind_engine
+from runsc_platform_systrap.space import PAGE, SYS_MUNMAP, SystrapAddressSpace, failed
+from runsc_platform_systrap.thread import SystrapThread, address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from runsc.plugins.availability import Availability, HostCall
 
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 _KEPT = ("[vdso]", "[vvar")
 #: The end of a 47-bit address space.
 _TOP = 0x7FFFFFFFF000
-
-_wait = lib.sy_wait
-_unpack = EVENT.unpack_from
 
 
 def _gaps(start: int, end: int, kept: Sequence[tuple[int, int, str]]) -> list[tuple[int, int]]:
@@ -60,13 +58,16 @@ class SystrapPlatform(Platform):
         "guest_ranges",
         "initial_areas",
         "min_address",
-        "small",
         "task_size",
         "threads",
         "vdso",
+        "wait",
     )
 
     name = "systrap"
+
+    # Bound when the engine is open (csrc/python.c).
+    wait: Callable[[int, int], Thread | None]
 
     def __init__(self) -> None:
         err = ffi.new("int *")
@@ -76,7 +77,7 @@ class SystrapPlatform(Platform):
         self.engine = ffi.gc(engine, lib.sy_free)
         self._proc = -1
         self.threads: dict[int, SystrapThread] = {}
-        self.small = ffi.new("char[]", SMALL)
+        self.wait = bind_engine(address(engine))
         self.clean_fpu = b""
         try:
             self._proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -147,19 +148,11 @@ class SystrapPlatform(Platform):
         except AddressSpaceGone:
             raise OSError(errno.ENOMEM, "the host killed the template of guest processes") from None
 
-    def wait(self, poll_fd: int, timeout_ns: int) -> Thread | None:
-        handle = _wait(self.engine, poll_fd, timeout_ns)
-        if not handle:
-            return None
-        thread = self.threads[handle]
-        event = _unpack(thread.view)
-        kind = thread.event = event[0]
-        if kind == SYSCALL:
-            thread.nr = event[1]
-            thread.args = event[2:]
-        elif kind == FAULT:
-            thread.take_fault()
-        return thread
+    def prepare(self, nr: int, ranges: Sequence[tuple[int, int, int]]) -> None:
+        plan = 0
+        for index, (argument, kind, size) in enumerate(ranges[:2]):
+            plan |= (argument | kind << 3 | size << 5) << 16 * index
+        lib.sy_ahead(self.engine, nr, plan)
 
     def resident_bytes(self, tid: int) -> int:
         """VmRSS of the process that ``tid`` belongs to; 0 if the host does not tell."""

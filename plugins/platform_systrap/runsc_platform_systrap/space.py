@@ -8,11 +8,12 @@ from functools import partial
 
 from runsc.platform import AddressSpace, AddressSpaceGone, Thread
 from runsc_platform_systrap._engine import ffi, lib
-from runsc_platform_systrap.thread import SystrapThread
+from runsc_platform_systrap.fast import bind_space
+from runsc_platform_systrap.thread import SystrapThread, address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from runsc_platform_systrap.platform import SystrapPlatform
@@ -33,17 +34,11 @@ MREMAP_MAYMOVE = 1
 MREMAP_FIXED = 2
 MREMAP_DONTUNMAP = 4
 
-#: Reads up to this length go through one buffer of the platform.
-SMALL = 65536
-
 _U64 = (1 << 64) - 1
 _GONE: int = lib.SY_GONE
 
 _call = lib.sy_space_call
-_read = lib.sy_space_read
-_write = lib.sy_space_write
 _buffer = ffi.buffer
-_from_buffer = ffi.from_buffer
 
 
 def failed(result: int) -> Exception:
@@ -63,16 +58,23 @@ class SystrapAddressSpace(AddressSpace):
         "born_single",
         "initial_areas",
         "min_address",
+        "read",
         "task_size",
         "threads",
         "vdso",
+        "write",
     )
+
+    # Bound when the space is made (csrc/python.c).
+    read: Callable[[int, int], bytes]
+    write: Callable[[int, bytes | bytearray | memoryview], int]
 
     def __init__(self, platform: SystrapPlatform, thread: Any) -> None:
         """``thread``: the engine's first thread of a space that is new to Python."""
         self._platform = platform
         self._e = platform.engine
         self._c = ffi.gc(lib.sy_thread_space(thread), partial(lib.sy_space_drop, platform.engine))
+        self.read, self.write = bind_space(address(self._c))
         self.min_address = platform.min_address
         self.task_size = platform.task_size
         self.initial_areas: Sequence[tuple[int, int, str]] = platform.initial_areas
@@ -118,28 +120,6 @@ class SystrapAddressSpace(AddressSpace):
         if result < 0:
             raise failed(result)
         return _buffer(vec, pages)[:]  # type: ignore[no-any-return]
-
-    def read(self, addr: int, length: int) -> bytes:
-        if not 0 <= addr < self.task_size:
-            return b""
-        if length <= SMALL:
-            buf = self._platform.small
-        else:
-            length = min(length, self.task_size - addr)
-            buf = ffi.new("char[]", length)
-        n = _read(self._e, self._c, addr, buf, length)
-        if n < 0:
-            raise failed(n)
-        return _buffer(buf, n)[:]  # type: ignore[no-any-return]
-
-    def write(self, addr: int, data: bytes | bytearray | memoryview) -> int:
-        if not 0 <= addr < self.task_size:
-            return 0
-        buf = _from_buffer(data)
-        n: int = _write(self._e, self._c, addr, buf, len(buf))
-        if n < 0:
-            raise failed(n)
-        return n
 
     def poke(self, addr: int, data: bytes) -> int:
         if not 0 <= addr < self.task_size:

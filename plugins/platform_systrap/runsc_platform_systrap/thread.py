@@ -8,33 +8,39 @@ from functools import partial
 from runsc.abi import xstate
 from runsc.platform import AddressSpaceGone, Fault, Thread
 from runsc_platform_systrap._engine import ffi, lib
+from runsc_platform_systrap.fast import bind_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from runsc_platform_systrap.platform import SystrapPlatform
     from runsc_platform_systrap.space import SystrapAddressSpace
 
-# The public head of struct sy_thread (csrc/engine.h).
-EVENT = struct.Struct("=ii6Q")
+# The public head of struct sy_thread (csrc/engine.h); what comes first is told by ``wait``.
 FAULT = struct.Struct("=iiQii")
 REGS = struct.Struct("=27Q")
-FAULT_AT = EVENT.size
+FAULT_AT = struct.calcsize("=ii6Q")
 REGS_AT = FAULT_AT + FAULT.size
 VIEW_SIZE = REGS_AT + REGS.size
 
 _NO_ARGS = (0, 0, 0, 0, 0, 0)
 
-_complete = lib.sy_thread_complete
-_resume = lib.sy_thread_resume
+
+def address(pointer: Any) -> int:
+    """Where a structure of the engine lies."""
+    return int(ffi.cast("uintptr_t", pointer))
 
 
 class SystrapThread(Thread):
     """One host thread, whose signal handler waits in a slot of shared memory while it is stopped."""
 
-    __slots__ = ("_c", "_e", "_platform", "_space", "handle", "view")
+    __slots__ = ("_c", "_e", "_platform", "_space", "complete", "key", "resume", "view")
+
+    # Bound when the thread is made (csrc/python.c). The guest runs while the loop gets back to its next wait.
+    complete: Callable[[int], None]
+    resume: Callable[[], None]
 
     def __init__(self, platform: SystrapPlatform, space: SystrapAddressSpace, pointer: Any) -> None:
         self._platform = platform
@@ -42,14 +48,16 @@ class SystrapThread(Thread):
         self._e = platform.engine
         self._c = ffi.gc(pointer, partial(lib.sy_thread_drop, platform.engine))
         self.view = ffi.buffer(ffi.cast("char *", pointer), VIEW_SIZE)
-        self.handle: int = lib.sy_thread_handle(pointer)
+        self.key = address(pointer)
         self.owner = None
         self.event = 0
         self.nr = 0
         self.args = _NO_ARGS
         self.fault = None
-        platform.threads[self.handle] = self
-        space.threads[self.handle] = self
+        self.complete, self.resume = bind_thread(self, self.key)
+        # While it is among these, events of it are given to this object.
+        platform.threads[self.key] = self
+        space.threads[self.key] = self
 
     @property
     def pointer(self) -> Any:
@@ -59,13 +67,6 @@ class SystrapThread(Thread):
     @property
     def space(self) -> SystrapAddressSpace:
         return self._space
-
-    def complete(self, result: int) -> None:
-        # Done at once: the guest runs while the loop gets back to its next wait.
-        _complete(self._e, self._c, result)
-
-    def resume(self) -> None:
-        _resume(self._e, self._c)
 
     def get_regs(self) -> list[int]:
         return list(REGS.unpack_from(self.view, REGS_AT))
@@ -100,9 +101,9 @@ class SystrapThread(Thread):
         lib.sy_thread_interrupt(self._e, self._c)
 
     def release(self) -> None:
-        if self._platform.threads.pop(self.handle, None) is None:
+        if self._platform.threads.pop(self.key, None) is None:
             return
-        self._space.threads.pop(self.handle, None)
+        self._space.threads.pop(self.key, None)
         lib.sy_thread_release(self._e, self._c)
 
     def host_pid(self) -> int:
