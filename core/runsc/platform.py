@@ -37,9 +37,12 @@ from abc import ABC, abstractmethod
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+    from typing import Any, TypeAlias
 
     from runsc.plugins.availability import Availability, HostCall
+
+    #: (argument that is the address, COPY_*, size, argument that counts): see ``Platform.prepare``
+    CopyAhead: TypeAlias = tuple[int, int, int, int]
 
 #: The version of this contract; a plugin declares the one it was written for.
 API_VERSION = 1
@@ -49,6 +52,11 @@ SYSCALL = 1  #: executed ``syscall``: ``nr`` and ``args`` are set, rip is behind
 FAULT = 2  #: a synchronous exception: ``fault`` is set
 INTERRUPTED = 3  #: ``interrupt`` took effect; registers are at an instruction boundary
 DEAD = 4  #: the host ended it from outside (out-of-memory kill...); only ``release`` may follow
+
+# What lies at an address that a system call names.
+COPY_FIXED = 1  #: ``size`` bytes
+COPY_STRING = 2  #: a string, of which the first 256 bytes within the page are worth copying
+COPY_COUNTED = 3  #: ``size`` bytes times the counting argument
 
 
 class AddressSpaceGone(Exception):
@@ -292,6 +300,13 @@ class Platform(ABC):
     @abstractmethod
     def new_address_space(self) -> AddressSpace:
         """An empty address space (nothing mapped except ``initial_areas``)."""
+
+    def prepare(self, nr: int, ranges: Sequence[CopyAhead]) -> None:  # noqa: B027
+        """From now on, the handler of system call ``nr`` will read these ranges of the caller's memory.
+
+        A platform may copy them when the call is made, and answer ``AddressSpace.read`` from the copy
+        until the thread goes on or ``wait`` is called. It need not, and may leave out any of them.
+        """
 
     @abstractmethod
     def wait(self, poll_fd: int, timeout_ns: int) -> Thread | None:

@@ -216,7 +216,7 @@ int64_t sy_space_call(struct sy_engine *e, struct sy_space *s, long nr, uint64_t
 
     if (p.t == NULL)
         return SY_GONE;
-    sy_copies_flush(e);
+    sy_copies_stale(e, s);
     p.t->refs++;
     if (nr == SYS_mmap || nr == SYS_munmap || nr == SYS_mprotect)
         sy_writable_cut(s, a0, a0 + a1);
@@ -247,9 +247,7 @@ int64_t sy_space_cmpxchg(struct sy_engine *e, struct sy_space *s, uint64_t addr,
     p = pick(e, s);
     if (p.t == NULL)
         return SY_GONE;
-    sy_copies_flush(e);
-    if (e->current != NULL && e->current->space == s)
-        e->current = NULL; /* what was copied ahead is older than this */
+    sy_copies_stale(e, s);
     p.t->refs++;
     put_call(p.t->slot, 0, args);
     sy_post(e, p.t, ST_CAS);

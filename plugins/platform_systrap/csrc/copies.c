@@ -128,6 +128,14 @@ void sy_current(struct sy_engine *e, struct sy_thread *t) {
     e->current = t;
     t->nout = 0;
     t->out_end = 0;
+    t->stale = 0;
+}
+
+/* The memory of `s` is about to change, or has. */
+void sy_copies_stale(struct sy_engine *e, struct sy_space *s) {
+    sy_copies_flush(e);
+    if (e->current != NULL && e->current->space == s)
+        e->current->stale = 1;
 }
 
 static int is_current(struct sy_engine *e, struct sy_space *s) {
@@ -143,11 +151,10 @@ const uint8_t *sy_copied(struct sy_engine *e, struct sy_space *s, uint64_t addr,
     for (int i = 0; i < t->nout; i++)
         if (addr < t->out[i].addr + t->out[i].len && t->out[i].addr < addr + len) {
             /* It is to be changed first, and the copy isn't what lies there any more. */
-            sy_copies_flush(e);
-            e->current = NULL;
+            sy_copies_stale(e, s);
             return NULL;
         }
-    return walk(e, t, addr, len, &end);
+    return t->stale ? NULL : walk(e, t, addr, len, &end);
 }
 
 /* ---- put there later ---- */
@@ -159,8 +166,7 @@ int sy_copy_later(struct sy_engine *e, struct sy_space *s, uint64_t addr, const 
     uint32_t end;
 
     if (!is_current(e, s) || len > S_ALL_ROOM || !writable(s, addr, len)) {
-        if (e->current != NULL && e->current->nout)
-            sy_copies_flush(e); /* in the order in which they were asked for */
+        sy_copies_stale(e, s); /* flushed: in the order in which they were asked for */
         return 0;
     }
     if (t->out_end == 0) {
@@ -170,7 +176,7 @@ int sy_copy_later(struct sy_engine *e, struct sy_space *s, uint64_t addr, const 
     if (t->out_end + len > t->room)
         sy_room_more(e, t);
     if (t->nout == OUT_MAX || t->out_end + len > t->room) {
-        sy_copies_flush(e);
+        sy_copies_stale(e, s);
         return 0;
     }
     memcpy(t->slot + t->out_end, data, len);
@@ -198,6 +204,7 @@ void sy_copies_flush(struct sy_engine *e) {
         return;
     n = t->nout;
     t->nout = 0;
+    t->stale = 1;
     for (int i = 0; i < n; i++)
         sy_space_write(e, t->space, t->out[i].addr, t->slot + t->out[i].offset, t->out[i].len);
 }

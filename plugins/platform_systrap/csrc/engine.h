@@ -74,6 +74,7 @@ struct sy_thread {
     /* Copies that go with the answer (copies.c): queued ones, and where in the slot the next one goes. */
     uint32_t room; /* what was put in S_ROOM */
     uint32_t out_end;
+    int stale; /* what was copied ahead may not be what is in memory any more */
     int nout;
     struct sy_out {
         uint64_t addr;
@@ -202,6 +203,7 @@ const uint8_t *sy_copied(struct sy_engine *e, struct sy_space *s, uint64_t addr,
 int sy_copy_later(struct sy_engine *e, struct sy_space *s, uint64_t addr, const void *data, uint64_t len);
 void sy_copies_post(struct sy_thread *t);
 void sy_copies_flush(struct sy_engine *e);
+void sy_copies_stale(struct sy_engine *e, struct sy_space *s);
 void sy_writable_add(struct sy_space *s, uint64_t start, uint64_t end);
 void sy_writable_cut(struct sy_space *s, uint64_t start, uint64_t end);
 void sy_ahead(struct sy_engine *e, int nr, uint32_t plan);

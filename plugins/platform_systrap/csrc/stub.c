@@ -105,7 +105,9 @@ __asm__(
     " movzwl %r14w, %eax\n"
     " shr $8, %eax\n"
     " imul %eax, %ecx\n"
-    "3: lea (%rdi, %rcx), %rax\n"
+    "3: cmp $65535, %rsi\n" /* NULL, most likely */
+    " jbe .Lahead_next\n"
+    " lea (%rdi, %rcx), %rax\n"
     " sub %rbx, %rax\n"
     " cmp " SLOT(S_ROOM) ", %eax\n"
     " ja .Lahead_next\n"

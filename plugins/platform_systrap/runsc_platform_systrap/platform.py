@@ -7,7 +7,7 @@ import os
 import time
 
 from runsc.abi import xstate
-from runsc.platform import AddressSpace, AddressSpaceGone, Platform, Thread
+from runsc.platform import COPY_FIXED, AddressSpace, AddressSpaceGone, Platform, Thread
 from runsc_platform_systrap._engine import ffi, lib
 from runsc_platform_systrap.fast import bind_engine
 from runsc_platform_systrap.space import PAGE, SYS_MUNMAP, SystrapAddressSpace, failed
@@ -15,8 +15,9 @@ from runsc_platform_systrap.thread import SystrapThread, address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from runsc.platform import CopyAhead
     from runsc.plugins.availability import Availability, HostCall
 
 #: What the host kernel's own areas, which the guest keeps, begin with ([vvar_vclock] on newer ones).
@@ -67,7 +68,9 @@ class SystrapPlatform(Platform):
     name = "systrap"
 
     # Bound when the engine is open (csrc/python.c).
-    wait: Callable[[int, int], Thread | None]
+    if TYPE_CHECKING:
+
+        def wait(self, poll_fd: int, timeout_ns: int) -> Thread | None: ...
 
     def __init__(self) -> None:
         err = ffi.new("int *")
@@ -77,7 +80,7 @@ class SystrapPlatform(Platform):
         self.engine = ffi.gc(engine, lib.sy_free)
         self._proc = -1
         self.threads: dict[int, SystrapThread] = {}
-        self.wait = bind_engine(address(engine))
+        self.wait = bind_engine(address(engine))  # type: ignore[assignment, method-assign]
         self.clean_fpu = b""
         try:
             self._proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -148,10 +151,14 @@ class SystrapPlatform(Platform):
         except AddressSpaceGone:
             raise OSError(errno.ENOMEM, "the host killed the template of guest processes") from None
 
-    def prepare(self, nr: int, ranges: Sequence[tuple[int, int, int]]) -> None:
+    def prepare(self, nr: int, ranges: Sequence[CopyAhead]) -> None:
         plan = 0
-        for index, (argument, kind, size) in enumerate(ranges[:2]):
-            plan |= (argument | kind << 3 | size << 5) << 16 * index
+        for index, (argument, kind, size, counter) in enumerate(ranges[:2]):
+            if kind == COPY_FIXED:
+                detail = size
+            else:
+                detail = counter | size << 3
+            plan |= (argument | kind << 3 | detail << 5) << 16 * index
         lib.sy_ahead(self.engine, nr, plan)
 
     def resident_bytes(self, tid: int) -> int:

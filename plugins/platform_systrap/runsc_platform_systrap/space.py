@@ -13,7 +13,7 @@ from runsc_platform_systrap.thread import SystrapThread, address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from runsc_platform_systrap.platform import SystrapPlatform
@@ -66,15 +66,17 @@ class SystrapAddressSpace(AddressSpace):
     )
 
     # Bound when the space is made (csrc/python.c).
-    read: Callable[[int, int], bytes]
-    write: Callable[[int, bytes | bytearray | memoryview], int]
+    if TYPE_CHECKING:
+
+        def read(self, addr: int, length: int) -> bytes: ...
+        def write(self, addr: int, data: bytes | bytearray | memoryview) -> int: ...
 
     def __init__(self, platform: SystrapPlatform, thread: Any) -> None:
         """``thread``: the engine's first thread of a space that is new to Python."""
         self._platform = platform
         self._e = platform.engine
         self._c = ffi.gc(lib.sy_thread_space(thread), partial(lib.sy_space_drop, platform.engine))
-        self.read, self.write = bind_space(address(self._c))
+        self.read, self.write = bind_space(address(self._c))  # type: ignore[assignment, method-assign]
         self.min_address = platform.min_address
         self.task_size = platform.task_size
         self.initial_areas: Sequence[tuple[int, int, str]] = platform.initial_areas

@@ -12,7 +12,7 @@ from runsc_platform_systrap.fast import bind_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from runsc_platform_systrap.platform import SystrapPlatform
@@ -39,8 +39,10 @@ class SystrapThread(Thread):
     __slots__ = ("_c", "_e", "_platform", "_space", "complete", "key", "resume", "view")
 
     # Bound when the thread is made (csrc/python.c). The guest runs while the loop gets back to its next wait.
-    complete: Callable[[int], None]
-    resume: Callable[[], None]
+    if TYPE_CHECKING:
+
+        def complete(self, result: int) -> None: ...
+        def resume(self) -> None: ...
 
     def __init__(self, platform: SystrapPlatform, space: SystrapAddressSpace, pointer: Any) -> None:
         self._platform = platform
@@ -54,7 +56,7 @@ class SystrapThread(Thread):
         self.nr = 0
         self.args = _NO_ARGS
         self.fault = None
-        self.complete, self.resume = bind_thread(self, self.key)
+        self.complete, self.resume = bind_thread(self, self.key)  # type: ignore[assignment, method-assign]
         # While it is among these, events of it are given to this object.
         platform.threads[self.key] = self
         space.threads[self.key] = self

@@ -16,6 +16,7 @@ task is no more, ``GONE``.
 from __future__ import annotations
 
 from runsc.hints import Annotated
+from runsc.kernel.syscalls.ahead import copied_ahead
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -250,6 +251,7 @@ def lazy_entry(declaration: Declaration, table: list[Entry]) -> Entry:
 
     def entry(task: Task, a: tuple[int, int, int, int, int, int]) -> Result:
         compiled = table[declaration.number] = compile_entry(declaration)
+        task.kernel.platform.prepare(declaration.number, copied_ahead(declaration))
         return compiled(task, a)
 
     return entry
