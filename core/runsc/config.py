@@ -44,8 +44,8 @@ FLAGS: tuple[Flag, ...] = (
     Flag(
         "overlay2",
         STRING,
-        "Where writes to the root file system go. 'root:memory' (in memory, gone afterwards) is what"
-        " 'do' always does; other values have no effect yet.",
+        "Where writes to a container's root file system go: 'root:memory' keeps them in memory, to be gone"
+        " afterwards, as 'do' always does; 'none' makes them on the host.",
         metavar="MOUNT:MEDIUM",
     ),
     Flag("rootless", BOOL, "Run without privileges. Nothing depends on it: runsc needs none."),
@@ -131,7 +131,7 @@ class Config:
         self.platform = "ptrace"
         self.network = "none"
         self.fs = "direct"
-        self.overlay2 = "root:memory"
+        self.overlay2 = "none"
         self.rootless = False
         self.ignore_cgroups = False
         self.systemd_cgroup = False
@@ -166,6 +166,6 @@ class Config:
     def warnings(self, seen: set[str]) -> list[str]:
         """What the user should know about the flags that were given (``seen``: their names)."""
         lines = [f"--{flag.name} has no effect yet" for flag in FLAGS if flag.inert and flag.name in seen]
-        if "overlay2" in seen and self.overlay2 != "root:memory":
-            lines.append(f"--overlay2={self.overlay2} has no effect yet: writes stay in memory")
+        if "overlay2" in seen and self.overlay2 not in ("none", "root:memory", "all:memory"):
+            lines.append(f"--overlay2={self.overlay2}: writes are kept in memory, as with root:memory")
         return lines

@@ -83,10 +83,10 @@ def _defaults(spec: CommandSpec) -> object:
         from runsc.cli.do import Options
 
         return Options()
-    if spec.name in ("kill", "delete"):
-        from runsc.cli.container import Options as ContainerOptions
+    if spec.name in ("kill", "delete", "create", "run"):
+        from runsc.cli.lifecycle import Options as LifecycleOptions
 
-        return ContainerOptions()
+        return LifecycleOptions()
     return _Formats()
 
 

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from runsc.flags import BOOL, REPEAT, STRING, Flag
+from runsc.flags import BOOL, INT, REPEAT, STRING, Flag
 
 FORMAT = Flag("format", STRING, "How to print it.", choices=("text", "json"))
+
+
+#: Of what makes a container.
+CREATING = (
+    Flag("bundle", STRING, "The bundle: a directory with a config.json (default: this one).", metavar="DIR",
+         alias="b"),
+    Flag("console-socket", STRING, "Send the terminal's master to this Unix socket.", metavar="PATH"),
+    Flag("pid-file", STRING, "Write the id of the container's process here.", metavar="FILE"),
+    Flag("preserve-fds", INT, "Pass this many descriptors on, from 3 upwards.", metavar="N"),
+    Flag("pass-fd", REPEAT, "Pass a descriptor on; may be given again.", metavar="HOST[:GUEST]"),
+    Flag("no-pivot", BOOL, "For other runtimes; nothing is pivoted here.", hidden=True),
+    Flag("no-new-keyring", BOOL, "For other runtimes; there are no keyrings here.", hidden=True),
+)  # fmt: skip
 
 
 class CommandSpec:
@@ -55,7 +68,10 @@ COMMANDS: tuple[CommandSpec, ...] = (
         "kill",
         "Send a signal to a container.",
         "ID [SIGNAL]",
-        (Flag("all", BOOL, "Send it to all processes of the container.", alias="a"),),
+        (
+            Flag("all", BOOL, "Send it to all processes of the container.", alias="a"),
+            Flag("pid", INT, "Send it to this process of the container.", metavar="PID"),
+        ),
     ),
     CommandSpec(
         "delete",
@@ -63,9 +79,18 @@ COMMANDS: tuple[CommandSpec, ...] = (
         "ID",
         (Flag("force", BOOL, "Kill it first; no error if it doesn't exist.", alias="f"),),
     ),
-    CommandSpec("create", "Create a container.", "ID", ready=False),
-    CommandSpec("start", "Start a created container.", "ID", ready=False),
-    CommandSpec("run", "Create and start a container.", "ID", ready=False),
+    CommandSpec("create", "Create a container from a bundle.", "ID", CREATING),
+    CommandSpec("start", "Start a created container.", "ID"),
+    CommandSpec(
+        "run",
+        "Create a container, start it, wait for it and delete it.",
+        "ID",
+        (
+            *CREATING,
+            Flag("detach", BOOL, "Leave it running.", alias="d"),
+            Flag("keep", BOOL, "Do not delete it when it has ended."),
+        ),
+    ),
     CommandSpec("exec", "Run a command in a container.", "ID CMD [ARG...]", ready=False),
     CommandSpec("list", "List the containers.", ready=False),
     CommandSpec("ps", "List the processes of a container.", "ID", ready=False),

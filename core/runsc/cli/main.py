@@ -93,10 +93,10 @@ def _run(config: Config, words: list[str]) -> int:
             from runsc.cli.do import do
 
             return do(config, spec.flags, rest, started)
-        if name in ("state", "kill", "delete"):
-            from runsc.cli import container
+        if name in ("state", "kill", "delete", "create", "start", "run"):
+            from runsc.cli import lifecycle
 
-            return container.command(config, spec, rest)
+            return lifecycle.command(config, spec, rest, started)
     except HelpWanted:
         return _app(config, [name, "--help"])
     return _app(config, words[at:])

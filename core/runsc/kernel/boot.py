@@ -8,7 +8,7 @@ from errno import ENOTDIR
 from time import monotonic_ns
 
 from runsc.abi.fcntl import AT_FDCWD, O_RDONLY
-from runsc.abi.signal import SI_USER, SIGTSTP
+from runsc.abi.signal import SI_USER, SIGTSTP, SIGWINCH
 from runsc.errors import RunscError
 from runsc.kernel.credentials import ALL_CAPS, Credentials
 from runsc.kernel.errors import LinuxError
@@ -52,12 +52,7 @@ def start(
     ``close_jail`` is called when everything that is needed of the host is open, and before anything is read
     that a guest may have written. Raises RunscError if the program can't be started.
     """
-    kernel = Kernel(platform, log, config, dispatch_table())
-    kernel.network = kernel.nsproxy.net.network = network
-    network.start(kernel)
-    kernel.cpus = tuple(sorted(os.sched_getaffinity(0)))
-    kernel.extra["hwcap"] = host_hwcap()
-    kernel.nsproxy.uts.hostname = os.uname().nodename.encode()
+    kernel = new_kernel(config, platform, network, log)
     try:
         namespace = mount_tree(kernel, command, filesystem)
         task = first_task(kernel, command, namespace)
@@ -78,6 +73,17 @@ def start(
     if status & 0x7F:
         return 128 + (status & 0x7F)
     return status >> 8 & 0xFF
+
+
+def new_kernel(config: Config, platform: Platform, network: Network, log: Any) -> Kernel:
+    """A kernel without processes, with what it needs to know of the host."""
+    kernel = Kernel(platform, log, config, dispatch_table())
+    kernel.network = kernel.nsproxy.net.network = network
+    network.start(kernel)
+    kernel.cpus = tuple(sorted(os.sched_getaffinity(0)))
+    kernel.extra["hwcap"] = host_hwcap()
+    kernel.nsproxy.uts.hostname = os.uname().nodename.encode()
+    return kernel
 
 
 def host_hwcap() -> tuple[int, int, int]:
@@ -270,6 +276,10 @@ def forward_signals(kernel: Kernel, fd: int) -> None:
             watch.close()
             return
         for signo in numbers:
+            bridge = kernel.extra.get("bridge")
+            if bridge is not None and signo == SIGWINCH:
+                bridge.take_size()
+                continue
             if signo == SIGTSTP and stops_all(kernel):
                 stop_sandbox()
                 continue

@@ -30,10 +30,11 @@ from runsc.sandbox import report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from runsc.config import Config
-    from runsc.filesystem import Opener
+    from runsc.filesystem import HostMount, Opener
     from runsc.log import Log
     from runsc.plugins.loader import Plugin
     from runsc.sandbox.command import Command
@@ -67,10 +68,10 @@ def run(config: Config, command: Command, log: Log, started: float) -> int:
     ``started``: when runsc was called, for the names of log files. Raises ``RunscError`` if it could not be
     run, or if the sandbox died.
     """
-    _occupy_standard_descriptors()
+    occupy_standard_descriptors()
     command.nofile = resource.getrlimit(resource.RLIMIT_NOFILE)
     filesystem = load(FILESYSTEM, config.fs)
-    opener = _open_files(filesystem, config, command)
+    opener, command.opened = open_files(filesystem, config, command.host_mounts)
     # What was ignored when we started (nohup, background jobs of scripts) stays ignored.
     forwarded = {number for number in FORWARDED if signal.getsignal(number) != signal.SIG_IGN}
     # A caller may have left SIGCHLD ignored, and then no status would come.
@@ -87,7 +88,7 @@ def run(config: Config, command: Command, log: Log, started: float) -> int:
         # Never returns, whatever happens.
         try:
             os.close(life_write)
-            _die_with_writer(life_read)
+            die_with_writer(life_read)
             for number in FORWARDED:
                 signal.signal(number, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
@@ -112,14 +113,16 @@ def run(config: Config, command: Command, log: Log, started: float) -> int:
     if message and message[0] == report.EXIT:
         return int(message[1])
     terminal.restore()
-    raise _failure(config, message, status, started)
+    raise failure(config, message, status, started)
 
 
-def _open_files(filesystem: Plugin, config: Config, command: Command) -> Opener:
-    """Open what the sandbox will reach of the host's files. Raises ``RunscError``."""
+def open_files(filesystem: Plugin, config: Config, mounts: Sequence[HostMount]) -> tuple[Opener, list[int]]:
+    """Open what a container will reach of the host's files: a descriptor for each of ``mounts``.
+
+    Raises ``RunscError``."""
     opener = filesystem.opener(config)
     try:
-        command.opened = opener.open(command.host_mounts)
+        return opener, opener.open(mounts)
     except RunscError:
         raise
     except Exception as error:
@@ -127,7 +130,6 @@ def _open_files(filesystem: Plugin, config: Config, command: Command) -> Opener:
         if refusal is None:
             raise
         raise refusal from error
-    return opener
 
 
 def _reap(pid: int) -> None:
@@ -170,10 +172,13 @@ def _pass_on(fd: int, number: int) -> None:
         return
 
 
-def _failure(config: Config, message: list[str], status: int, started: float) -> RunscError:
+def failure(
+    config: Config, message: list[str], status: int, started: float, container_id: str = ""
+) -> RunscError:
+    """Why a sandbox's process ended: from its last message, and its wait status."""
     if message and message[0] == report.ERROR:
         return RunscError(message[1], message[2])
-    where = debug_log_path(config.debug_log, "boot", "", started) if config.debug_log else ""
+    where = debug_log_path(config.debug_log, "boot", container_id, started) if config.debug_log else ""
     look = f"see {where}" if where else "run it again with --debug --debug-log=DIR/ and look there"
     if message and message[0] == report.BUG:
         return InternalError(f"internal error in the sandbox: {message[1]}", look, message[2])
@@ -191,7 +196,7 @@ def _failure(config: Config, message: list[str], status: int, started: float) ->
     return RunscError(f"the sandbox's process died ({how})", look)
 
 
-def _occupy_standard_descriptors() -> None:
+def occupy_standard_descriptors() -> None:
     """Open /dev/null for each of 0, 1 and 2 that is closed, so that none of our own gets its number."""
     while True:
         fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
@@ -201,7 +206,7 @@ def _occupy_standard_descriptors() -> None:
         os.set_inheritable(fd, True)
 
 
-def _die_with_writer(fd: int) -> None:
+def die_with_writer(fd: int) -> None:
     """Let the kernel kill this process when the last write end of the pipe ``fd`` is closed."""
     fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)

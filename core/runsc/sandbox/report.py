@@ -2,6 +2,8 @@
 
 A message is a word and its fields, one per line, written to a pipe in one piece before the process ends:
 
+    loaded                  a container's sandbox has loaded what it needs, and waits for an order
+    ready                   a container is made
     exit CODE               the program has ended
     error WHAT REMEDY       a ``RunscError``: it could not be started
     bug SUMMARY TRACEBACK   anything else that was raised
@@ -14,6 +16,8 @@ from __future__ import annotations
 
 import os
 
+LOADED = "loaded"
+READY = "ready"
 EXIT = "exit"
 ERROR = "error"
 BUG = "bug"
@@ -41,6 +45,11 @@ def read(fd: int) -> list[str]:
         data += piece
     text = data.decode("utf-8", "surrogateescape")
     return [_unescape(line) for line in text.split("\n")[:-1]]
+
+
+def unescape_all(lines: list[bytes]) -> list[str]:
+    """The fields of a message that was read line by line."""
+    return [_unescape(line.decode("utf-8", "surrogateescape")) for line in lines]
 
 
 def _unescape(line: str) -> str:

@@ -112,12 +112,13 @@ class HostHandle:
         "users",
     )  # fmt: skip
 
-    def __init__(self, kernel: Kernel, fd: int) -> None:
+    def __init__(self, kernel: Kernel, fd: int, private: bool | None = None) -> None:
+        """``private``: is the open file description ours alone, and non-blocking? None: try to make it so."""
         st = os.fstat(fd)
         self.kernel = kernel
         self.host_rdev = st.st_rdev
         self.access = fcntl.fcntl(fd, fcntl.F_GETFL) & O_ACCMODE
-        self.nonblocking = False
+        self.nonblocking = bool(private)
         if S_ISREG(st.st_mode):
             self.kind = REGULAR
         elif S_ISFIFO(st.st_mode):
@@ -128,11 +129,11 @@ class HostHandle:
             self.kind = TERMINAL
         else:
             self.kind = DEVICE
-        if self.kind in (PIPE, TERMINAL):
+        if self.kind in (PIPE, TERMINAL) and private is None:
             fd = self._reopen(fd)
         self.fd = fd
         self.sock = _socket_of(fd) if self.kind == SOCKET else None
-        self.pollable = self.kind != REGULAR and (self.kind != DEVICE or _can_poll(fd))
+        self.pollable = self.kind != REGULAR and (self.kind != DEVICE or _can_poll(kernel, fd))
         self.users = 0
         self.inode = HostInode(self, st)
         self.queue = HostQueue(kernel, fd)
@@ -197,13 +198,12 @@ class HostHandle:
             raise WOULD_BLOCK from None
 
 
-def _can_poll(fd: int) -> bool:
+def _can_poll(kernel: Kernel, fd: int) -> bool:
     """Does the host's epoll take it (a device with a poll method)?"""
-    with select.epoll() as epoll:
-        try:
-            epoll.register(fd, 0)
-        except PermissionError:
-            return False
+    try:
+        kernel.poller.watch(fd, 0, lambda _events: None).close()
+    except PermissionError:
+        return False
     return True
 
 
@@ -443,12 +443,14 @@ def _plain_file(handle: HostHandle, flags: int, path: Path | None = None) -> Fil
     return HostFile(handle, flags, path) if handle.pollable else HostDeviceFile(handle, flags, path)
 
 
-def host_stdio(kernel: Kernel, fd: int) -> File:
+def host_stdio(kernel: Kernel, fd: int, private: bool | None = None) -> File:
     """The guest's file for the host's descriptor ``fd``, which is taken over: it is closed when the guest
-    has closed the file everywhere. At boot: /proc and the terminal can still be opened. The first
-    terminal becomes ``kernel.console``.
+    has closed the file everywhere. The first terminal becomes ``kernel.console``.
+
+    ``private``: is the open file description ours alone, and non-blocking? None, at boot, when /proc and
+    the terminal can still be opened: make it so, if possible.
     """
-    handle = HostHandle(kernel, _take_over(fd))
+    handle = HostHandle(kernel, _take_over(fd), private)
     status = fcntl.fcntl(handle.fd, fcntl.F_GETFL)
     flags = handle.access | status & O_APPEND
     if not handle.nonblocking:

@@ -5,6 +5,7 @@ Each with what it is needed for; a call without a need has no place here.
 
 from __future__ import annotations
 
+from _socket import SO_PEERCRED, SOL_SOCKET
 from fcntl import F_ADD_SEALS, F_DUPFD_CLOEXEC, F_GET_SEALS, F_GETFD, F_GETFL, F_SETFD, F_SETFL
 
 from runsc.abi.ioctl import (
@@ -89,4 +90,9 @@ def core_calls(pid: int) -> Sequence[HostCall]:
                  descriptor(2)),
         HostCall("epoll_wait", "readiness of inherited descriptors"),
         HostCall("epoll_pwait", "readiness of inherited descriptors"),
+        # The socket that commands talk to the sandbox through (runsc.sandbox.control).
+        HostCall("accept4", "a command connects"),
+        HostCall("getsockopt", "which user it is of", int_argument(1, SOL_SOCKET), int_argument(2,
+        SO_PEERCRED)), HostCall("getsockname", "Python makes a socket object of a descriptor"),
+        HostCall("recvmsg", "its requests, and the descriptors that come with them"),
     )  # fmt: skip

@@ -1,0 +1,123 @@
+"""A kernel for containers: brought up with the first one in it, which waits to be started; the loop; the
+end."""
+
+from __future__ import annotations
+
+import gc
+import os
+
+from runsc.abi.mount import MS_RELATIME
+from runsc.kernel.boot import forward_signals, new_kernel, shut_down, start_tracer
+from runsc.kernel.container import Container, exit_code, install_files, new_process, prepare
+from runsc.kernel.container_root import mount_all
+from runsc.kernel.handlers import HANDLERS, containers
+from runsc.kernel.vfs.namespace import MountNamespace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from runsc.config import Config
+    from runsc.filesystem import HostFiles
+    from runsc.kernel.kernel import Kernel
+    from runsc.kernel.task import Task
+    from runsc.kernel.vfs.file import File
+    from runsc.kernel.vfs.inode import FileSystem
+    from runsc.network import Network
+    from runsc.platform import Platform
+    from runsc.sandbox.plan import Plan
+
+
+def serve(
+    config: Config,
+    plan: Plan,
+    platform: Platform,
+    filesystem: HostFiles,
+    network: Network,
+    log: Any,
+    close_jail: Callable[[], None],
+    ready: Callable[[Kernel], None],
+) -> int:
+    """Bring a kernel up with the container of ``plan``, and run it until that has ended; its exit code.
+
+    ``ready`` is called when the container is made and the jail is closed: from then on commands are answered.
+    Raises ``RunscError`` if the container can't be made.
+    """
+    from runsc.sandbox.control import Server
+
+    kernel = new_kernel(config, platform, network, log)
+    if plan.spec.hostname:
+        kernel.hostname = os.fsencode(plan.spec.hostname)
+    if plan.spec.domainname:
+        kernel.domainname = os.fsencode(plan.spec.domainname)
+    try:
+        container = make_container(kernel, plan, filesystem)
+        start_tracer(kernel, config, log)
+        server = Server(kernel, plan.listener, HANDLERS)
+        close_jail()
+        process = plan.spec.process
+        assert process is not None
+        container.program = prepare(container.init.leader, process)
+        forward_signals(kernel, plan.signals)
+        ready(kernel)
+        gc.freeze()
+        gc.enable()
+        status = kernel.run()
+        container.status = status
+        for tell in container.ended:
+            tell(status)
+        server.close()
+    finally:
+        shut_down(kernel)
+    return exit_code(status)
+
+
+def make_container(kernel: Kernel, plan: Plan, filesystem: HostFiles) -> Container:
+    """A container with its mounts and its first process, which has everything but a program."""
+    spec = plan.spec
+    systems = [filesystem.mount(fd, mount) for fd, mount in zip(plan.opened, plan.host_mounts, strict=True)]
+    root = over_memory(systems[0]) if plan.overlay else systems[0]
+    host = {index: systems[place] for index, place in plan.places.items()}
+    namespace = MountNamespace(root, MS_RELATIME)
+    task = new_process(kernel, namespace, None)
+    container = Container(kernel, plan.id, spec, namespace)
+    container.init = task.group
+    task.group.reaper_of_all = True
+    task.group.extra = {"unkillable": True}
+    kernel.init_group = task.group
+    containers(kernel)[plan.id] = container
+    warnings: list[str] = []
+    mount_all(task, spec, host, warnings)
+    for line in warnings:
+        kernel.log.warning(line)
+    _give_streams(kernel, plan, task)
+    return container
+
+
+def over_memory(lower: FileSystem) -> FileSystem:
+    """A layer in memory that takes all writing, above ``lower``."""
+    from runsc.kernel.fs.overlay import Overlay
+    from runsc.kernel.fs.tmpfs import Tmpfs
+
+    return Overlay(Tmpfs(mode=0o755).root(), [lower.root()])
+
+
+def _give_streams(kernel: Kernel, plan: Plan, task: Task) -> None:
+    """Descriptors 0, 1, 2, and what was passed on purpose."""
+    from runsc.kernel.fs.hostfile import host_stdio
+    from runsc.kernel.stdio import mount_console, open_console
+
+    files: dict[int, File] = {}
+    process = plan.spec.process
+    assert process is not None
+    if process.terminal:
+        bridge, files = open_console(kernel, task, plan.console, process)
+        mount_console(task, bridge)
+        kernel.extra["bridge"] = bridge
+    else:
+        for fd in range(3):
+            files[fd] = host_stdio(kernel, fd)
+    for number, fd in plan.passed.items():
+        files[number] = host_stdio(kernel, fd)
+    install_files(task, files)
