@@ -31,7 +31,8 @@ def test_all_flags_at_once() -> None:
     words = [
         "--root=/r", "--log", "/l", "--log-format=json", "--debug", "--debug-log-dir=/d/", "--strace=true",
         "--strace-syscalls=read,write", "--strace-log-size=99", "--platform=p", "--network=n", "--fs=f",
-        "--overlay2=all:dir=/tmp", "--rootless", "--ignore-cgroups", "--systemd-cgroup",
+        "--overlay2=all:dir=/tmp", "--file-access-mounts=exclusive", "--rootless", "--ignore-cgroups",
+        "--systemd-cgroup",
         "--file-access=shared", "--watchdog-action=panic", "--host-uds=all", "--debug-log-format=json", "do",
     ]  # fmt: skip
     config = Config()
@@ -48,10 +49,10 @@ def test_all_flags_at_once() -> None:
 
 def test_flags_without_effect_are_said_to_have_none() -> None:
     config = Config()
-    _, seen = parse(FLAGS, ["--host-uds=all", "--overlay2=none", "--debug", "--rootless"], config)
+    _, seen = parse(FLAGS, ["--host-uds=all", "--overlay2=root:self", "--debug", "--rootless"], config)
     assert config.warnings(seen) == [
         "--host-uds has no effect yet",
-        "--overlay2=none has no effect yet: writes stay in memory",
+        "--overlay2=root:self: writes are kept in memory, as with root:memory",
     ]
 
 

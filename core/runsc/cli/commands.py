@@ -15,8 +15,8 @@ CREATING = (
     Flag("pid-file", STRING, "Write the id of the container's process here.", metavar="FILE"),
     Flag("preserve-fds", INT, "Pass this many descriptors on, from 3 upwards.", metavar="N"),
     Flag("pass-fd", REPEAT, "Pass a descriptor on; may be given again.", metavar="HOST[:GUEST]"),
-    Flag("no-pivot", BOOL, "For other runtimes; nothing is pivoted here.", hidden=True),
-    Flag("no-new-keyring", BOOL, "For other runtimes; there are no keyrings here.", hidden=True),
+    Flag("no-pivot", BOOL, "For other runtimes; nothing is pivoted here."),
+    Flag("no-new-keyring", BOOL, "For other runtimes; there are no keyrings here."),
 )  # fmt: skip
 
 

@@ -12,7 +12,6 @@ import time
 
 from runsc.errors import RunscError
 from runsc.oci.state import CREATED, PAUSED, RUNNING, SOCKET, STOPPED, Lock, Store, alive
-from runsc.sandbox.client import Connection, Gone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from runsc.log import Log
     from runsc.oci.spec import Hook, Spec
     from runsc.oci.state import Record
+    from runsc.sandbox.client import Connection
     from runsc.sandbox.launch import Launch
     from runsc.sandbox.plan import Plan
 
@@ -177,6 +177,8 @@ def write_pid_file(path: str, pid: int) -> None:
 
 def control(store: Store, record: Record) -> Connection:
     """A connection to the kernel of a container's sandbox. Raises ``Gone``."""
+    from runsc.sandbox.client import Connection
+
     return Connection(os.path.join(store.directory(record.sandbox), SOCKET))
 
 
@@ -219,6 +221,8 @@ def kill(config: Config, container_id: str, signo: int, everybody: bool = False,
     status = record.now()
     if status == STOPPED:
         return
+    from runsc.sandbox.client import Gone
+
     if status not in (CREATED, RUNNING, PAUSED):
         raise RunscError(f"cannot kill a container that is {status}", "'runsc delete --force' ends it")
     try:

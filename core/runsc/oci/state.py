@@ -197,7 +197,7 @@ class NoContainer(RunscError):
     """There is no container of that id."""
 
     def __init__(self, container_id: str) -> None:
-        super().__init__(f'container "{container_id}" does not exist', "'runsc list' shows which there are")
+        super().__init__(f'container "{container_id}" does not exist')
 
 
 class Lock:

@@ -174,7 +174,8 @@ def _serve(
 
     log.info(f"container {plan.id}: platform {config.platform}, fs {config.fs}, network {config.network}")
     writable = writable_of(plan.opened, plan.host_mounts)
-    return _with_plugins(config, filesystem, log, writable, wait_for_order, body)
+    listener = plan.listener.fileno()
+    return _with_plugins(config, filesystem, log, writable, wait_for_order, body, listener)
 
 
 def writable_of(opened: Sequence[int], mounts: Sequence[HostMount]) -> list[int]:
@@ -203,11 +204,12 @@ def _with_plugins(
     writable: list[int],
     wait_for_order: Callable[[], None],
     body: Callable[[list[Any], Jail], int],
+    listener: int = -1,
 ) -> int:
     """Load the plugins, confine the process, make what the plugins are there for, and run ``body`` with it.
 
     ``filesystem``: the plugin that opened the host's files; ``writable``: what of them may be changed.
-    ``wait_for_order`` is called when all is loaded.
+    ``wait_for_order`` is called when all is loaded. ``listener``: a socket that commands connect to.
     """
     # Collecting while importing finds nothing and takes a fifth of the time; the kernel enables it again.
     gc.disable()
@@ -225,7 +227,7 @@ def _with_plugins(
     from runsc.sandbox.jail.enter import Jail
 
     wait_for_order()
-    jail = Jail(config.jail, plugins, log)
+    jail = Jail(config.jail, plugins, log, listener)
     made: list[Any] = []
     try:
         jail.confine(writable)

@@ -60,7 +60,7 @@ def test_version(call: Call) -> None:
         (["delete", "c1"], 'container "c1" does not exist'),
         (["state"], "state needs the id of a container: write runsc state ID"),
         (["state", "../c1"], '"../c1" can\'t be the id of a container: use letters, digits and the characters _ + - .'),
-        (["create", "c1"], "the command create is not implemented yet: 'runsc help' lists what there is"),
+        (["create", "--bundle=/nowhere", "c1"], "can't read /nowhere/config.json: No such file or directory: a bundle is a directory with a config.json: 'runsc spec' makes one"),
         (["--platform=nope", "do", "true"], "unknown platform nope: there are: ptrace, systrap"),
         (["--platform=kvm", "do", "true"], "platform kvm is not installed: installed: ptrace, systrap"),
         (["--fs=gofer", "do", "true"], "filesystem gofer is not installed: installed: direct"),

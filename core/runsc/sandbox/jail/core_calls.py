@@ -90,9 +90,16 @@ def core_calls(pid: int) -> Sequence[HostCall]:
                  descriptor(2)),
         HostCall("epoll_wait", "readiness of inherited descriptors"),
         HostCall("epoll_pwait", "readiness of inherited descriptors"),
-        # The socket that commands talk to the sandbox through (runsc.sandbox.control).
-        HostCall("accept4", "a command connects"),
-        HostCall("getsockopt", "which user it is of", int_argument(1, SOL_SOCKET), int_argument(2,
-        SO_PEERCRED)), HostCall("getsockname", "Python makes a socket object of a descriptor"),
-        HostCall("recvmsg", "its requests, and the descriptors that come with them"),
     )  # fmt: skip
+
+
+def control_calls(listener: int) -> Sequence[HostCall]:
+    """For the socket that commands talk to a sandbox through (``runsc.sandbox.control``); ``listener``: its
+    descriptor."""
+
+    return (
+        HostCall("accept4", "a command connects", int_argument(0, listener)),
+        HostCall("getsockopt", "whose it is", int_argument(1, SOL_SOCKET), int_argument(2, SO_PEERCRED)),
+        HostCall("getsockname", "Python makes a socket object of a descriptor"),
+        HostCall("recvmsg", "its requests, and the descriptors that come with them"),
+    )

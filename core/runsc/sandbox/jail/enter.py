@@ -8,7 +8,7 @@ from time import perf_counter_ns
 from runsc.errors import RunscError
 from runsc.sandbox.jail.bpf import KILL_PROCESS, TRAP, assemble
 from runsc.sandbox.jail.capabilities import give_up_all_but
-from runsc.sandbox.jail.core_calls import core_calls
+from runsc.sandbox.jail.core_calls import control_calls, core_calls
 from runsc.sandbox.jail.landlock import enter_domain
 from runsc.sandbox.jail.preload import import_all, leave_files_alone, read_time_zone
 from runsc.sandbox.jail.rules import CORE, allow_list
@@ -29,18 +29,20 @@ OFF = "off"
 
 
 class Jail:
-    """The jail of this process, for the chosen plugins.
+    """The jail of this process, for the chosen plugins. ``listener``: the socket that commands connect to, if
+    there is one.
 
     ``confine`` goes before the plugins make anything, ``close`` before the first guest program is looked at.
     """
 
-    __slots__ = ("closed", "log", "mode", "plugins")
+    __slots__ = ("closed", "listener", "log", "mode", "plugins")
 
-    def __init__(self, mode: str, plugins: Sequence[Plugin], log: Log) -> None:
+    def __init__(self, mode: str, plugins: Sequence[Plugin], log: Log, listener: int = -1) -> None:
         self.mode = mode
         self.plugins = plugins
         self.log = log
         self.closed = False
+        self.listener = listener
         if mode == OFF:
             log.warning("the sandbox's process is not jailed (--jail=off)")
 
@@ -85,6 +87,8 @@ class Jail:
 
     def _allowed(self, made: Sequence[Any]) -> AllowList:
         declared = [(CORE, "the core", core_calls(os.getpid()))]
+        if self.listener >= 0:
+            declared.append((CORE, "the core", control_calls(self.listener)))
         for plugin, thing in zip(self.plugins, made, strict=True):
             entry = plugin.entry
             who = f"{entry.kind} {entry.name} ({entry.origin})"
