@@ -7,13 +7,13 @@ import os
 import shutil
 import subprocess
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
 PLATFORMS = os.environ.get("RUNSC_PLATFORMS", "ptrace").split(",")
 BUSYBOX = shutil.which("busybox")
