@@ -12,30 +12,29 @@ from errno import EACCES, ENOENT, ENOTDIR
 from time import monotonic_ns
 
 from runsc.abi.fcntl import AT_FDCWD, O_RDONLY
-from runsc.abi.signal import SI_USER, SIGCHLD, SIGKILL
+from runsc.abi.signal import SI_USER, SIGKILL
 from runsc.errors import RunscError
 from runsc.kernel.credentials import ALL_CAPS, Credentials
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.exit import exit_group
-from runsc.kernel.mm.mm import MemoryManager
-from runsc.kernel.siginfo import SigInfo, SignalQueue
-from runsc.kernel.signal import SignalHandlers
-from runsc.kernel.task import Task
+from runsc.kernel.siginfo import SigInfo
+from runsc.kernel.signal import send_as
+from runsc.kernel.spawn import spawn
 from runsc.kernel.thread_group import (
     RLIMIT_NOFILE,
-    ProcessGroup,
-    Session,
-    ThreadGroup,
     default_limits,
 )
 from runsc.kernel.vfs.dentry import Path
-from runsc.kernel.vfs.fdtable import FdTable, FsContext
+from runsc.kernel.vfs.fdtable import FsContext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runsc.kernel.kernel import Kernel
+    from runsc.kernel.nsproxy import NsProxy
+    from runsc.kernel.task import Task
+    from runsc.kernel.thread_group import ThreadGroup
     from runsc.kernel.vfs.file import File
     from runsc.kernel.vfs.namespace import MountNamespace
     from runsc.oci.process import Process
@@ -53,27 +52,34 @@ class Container:
     ``ended``: called with the status.
     """
 
-    __slots__ = ("ended", "id", "init", "kernel", "namespace", "program", "spec", "started", "status")
+    __slots__ = (
+        "ended", "id", "init", "kernel", "namespace", "nsproxy", "program", "spec", "started", "status",
+    )  # fmt: skip
 
-    def __init__(self, kernel: Kernel, container_id: str, spec: Spec, namespace: MountNamespace) -> None:
+    def __init__(
+        self, kernel: Kernel, container_id: str, spec: Spec, namespace: MountNamespace, nsproxy: NsProxy
+    ) -> None:
         self.kernel = kernel
         self.id = container_id
         self.spec = spec
         self.namespace = namespace
+        self.nsproxy = nsproxy
         self.init: ThreadGroup
         self.program: Prepared
         self.started = False
         self.status: int | None = None
         self.ended: list[Callable[[int], None]] = []
 
-    def tasks(self) -> list[Task]:
-        """The tasks that run in it."""
-        return [task for task in self.kernel.tasks.values() if task.fs.namespace is self.namespace]
-
     def groups(self) -> list[ThreadGroup]:
-        """Its processes, in the order of their ids."""
-        found = {task.group.tgid: task.group for task in self.tasks()}
-        return [found[tgid] for tgid in sorted(found) if not found[tgid].zombie]
+        """Its processes, in the order of their ids in the whole kernel."""
+        found = {task.group.tgid: task.group for task in self.kernel.tasks.values()}
+        return [
+            found[tgid] for tgid in sorted(found) if found[tgid].container is self and not found[tgid].zombie
+        ]
+
+    def number(self, group: ThreadGroup | None) -> int:
+        """The id of a process as the container sees it, 0 if it doesn't."""
+        return 0 if group is None else self.nsproxy.pid_for_children.id_of(group.leader)
 
 
 class Prepared:
@@ -121,30 +127,16 @@ def cannot_run(shown: str, errno: int) -> RunscError:
     return RunscError(f'exec: "{shown}": {reason}', remedy)
 
 
-def new_process(kernel: Kernel, namespace: MountNamespace, parent: ThreadGroup | None) -> Task:
-    """A process that runs nothing yet, in a session of its own, with all of root's rights.
+def new_process(container: Container) -> Task:
+    """A process in a container that runs nothing yet, in a session of its own, with all of root's rights.
 
-    ``parent``: None for one that is started from outside, which nobody inside waits for.
+    The first one is its init; the parent of a later one is nobody inside.
     """
-    space = kernel.platform.new_address_space()
-    thread = space.new_thread()
-    if not kernel.initial_fpu:
-        kernel.initial_fpu = thread.get_fpu()
-    task = Task(kernel, kernel.pid_ns.allocate(), thread, kernel.pid_ns)
-    task.mm = MemoryManager(space)
-    task.cred = Credentials(0, 0, (), ALL_CAPS)
-    task.pending = SignalQueue()
-    task.sighand = SignalHandlers()
-    task.files = FdTable()
-    task.cpu_mask = sum(1 << cpu for cpu in kernel.cpus)
-    root = namespace.root_path()
-    task.fs = FsContext(namespace, root, root)
-    group = ThreadGroup(kernel, task, parent, default_limits())
-    group.exit_signal = SIGCHLD
-    task.group = group
-    session = Session(task.tid, kernel.pid_ns, group)
-    ProcessGroup(task.tid, session).add(group)
-    kernel.tasks[task.tid] = task
+    root = container.namespace.root_path()
+    cred = Credentials(0, 0, (), ALL_CAPS)
+    fs = FsContext(container.namespace, root, root)
+    task = spawn(container.kernel, container.nsproxy, cred, fs, default_limits())
+    task.group.container = container
     return task
 
 
@@ -262,7 +254,7 @@ def send_from_outside(group: ThreadGroup, signo: int) -> None:
     if signo == SIGKILL:
         kill_group(group)
     else:
-        group.send_signal(SigInfo(signo, SI_USER))
+        send_as(None, group.leader, SigInfo(signo, SI_USER))
 
 
 def kill_group(group: ThreadGroup) -> None:
@@ -276,28 +268,13 @@ def later(kernel: Kernel, act: Callable[[], None]) -> None:
     kernel.timers.add(monotonic_ns(), lambda: act())
 
 
-def when_ended(kernel: Kernel, group: ThreadGroup, tell: Callable[[int], None]) -> None:
+def when_ended(group: ThreadGroup, tell: Callable[[int], None]) -> None:
     """Have ``tell`` called with a process's wait status, once it has ended and its files are closed."""
-    watched: dict[ThreadGroup, list[Callable[[int], None]]] | None = kernel.extra.get("watched")
-    if watched is None:
-        watched = kernel.extra["watched"] = {}
 
-        def hook(task: Task) -> None:
-            group = task.group
-            tellers = watched.get(group)
-            if tellers is None or len(group.tasks) > 1:
-                return
-            del watched[group]
-            status = group.exit_code if group.exiting else task.exit_code
+    def ended(group: ThreadGroup) -> None:
+        later(group.kernel, lambda: tell(group.exit_code))
 
-            def tell_all() -> None:
-                for tell in tellers:
-                    tell(status)
-
-            later(kernel, tell_all)
-
-        kernel.exit_hooks.append(hook)
-    watched.setdefault(group, []).append(tell)
+    group.ended = ended
 
 
 def exit_code(status: int) -> int:

@@ -241,6 +241,7 @@ def _join_group(task: Task, child: Task, args: CloneArgs) -> None:
         return
     father = parent.parent if args.flags & CLONE_PARENT else parent
     group = ThreadGroup(task.kernel, child, father, list(parent.limits))
+    group.container = parent.container
     group.exit_signal = parent.exit_signal if args.flags & CLONE_PARENT else args.exit_signal
     group.dumpable = parent.dumpable
     group.oom_score_adj = parent.oom_score_adj

@@ -70,7 +70,7 @@ def signal(request: Request) -> dict[str, Any]:
 
 def _process(container: Container, pid: int) -> ThreadGroup:
     for group in container.groups():
-        if group.tgid == pid:
+        if container.number(group) == pid:
             return group
     raise RunscError(f'container "{container.id}" has no process {pid}', "'runsc ps' shows which it has")
 
@@ -94,7 +94,7 @@ def execute(request: Request) -> dict[str, Any] | None:
         raise RunscError(f'container "{container.id}" is not running', "start it first")
     kernel, client = request.kernel, request.client
     process = Process.parse(Node(request.body["process"], "$"))
-    task = new_process(kernel, container.namespace, None)
+    task = new_process(container)
     group = task.group
     files: dict[int, File] = {}
     try:
@@ -110,11 +110,11 @@ def execute(request: Request) -> dict[str, Any] | None:
     except BaseException:
         kill_group(group)
         raise
-    when_ended(kernel, group, lambda status: client.answer({"exit": exit_code(status)}))
+    when_ended(group, lambda status: client.answer({"exit": exit_code(status)}))
     client.group = group
     client.gone = lambda: kill_group(group)
     ready.go()
-    client.answer({"pid": group.tgid})
+    client.answer({"pid": container.number(group)})
     return None
 
 
@@ -140,8 +140,8 @@ def processes(request: Request) -> dict[str, Any]:
     return {
         "processes": [
             {
-                "pid": group.tgid,
-                "ppid": group.parent.tgid if group.parent is not None else 0,
+                "pid": container.number(group),
+                "ppid": container.number(group.parent),
                 "uid": group.leader.cred.uid,
                 "comm": group.leader.comm.decode("utf-8", "replace"),
                 "threads": len(group.tasks),

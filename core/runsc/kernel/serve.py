@@ -11,6 +11,7 @@ from runsc.kernel.boot import forward_signals, new_kernel, shut_down, start_trac
 from runsc.kernel.container import Container, exit_code, install_files, new_process, prepare
 from runsc.kernel.container_root import mount_all
 from runsc.kernel.handlers import HANDLERS, containers
+from runsc.kernel.spawn import container_namespaces
 from runsc.kernel.vfs.namespace import MountNamespace
 
 TYPE_CHECKING = False
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     from runsc.config import Config
     from runsc.filesystem import HostFiles
     from runsc.kernel.kernel import Kernel
+    from runsc.kernel.nsproxy import NsProxy
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.file import File
     from runsc.kernel.vfs.inode import FileSystem
     from runsc.network import Network
+    from runsc.oci.spec import Spec
     from runsc.platform import Platform
     from runsc.sandbox.plan import Plan
 
@@ -47,10 +50,6 @@ def serve(
     from runsc.sandbox.control import Server
 
     kernel = new_kernel(config, platform, network, log)
-    if plan.spec.hostname:
-        kernel.hostname = os.fsencode(plan.spec.hostname)
-    if plan.spec.domainname:
-        kernel.domainname = os.fsencode(plan.spec.domainname)
     try:
         container = make_container(kernel, plan, filesystem)
         start_tracer(kernel, config, log)
@@ -80,11 +79,9 @@ def make_container(kernel: Kernel, plan: Plan, filesystem: HostFiles) -> Contain
     root = over_memory(systems[0]) if plan.overlay else systems[0]
     host = {index: systems[place] for index, place in plan.places.items()}
     namespace = MountNamespace(root, MS_RELATIME)
-    task = new_process(kernel, namespace, None)
-    container = Container(kernel, plan.id, spec, namespace)
+    container = Container(kernel, plan.id, spec, namespace, _namespaces(kernel, spec))
+    task = new_process(container)
     container.init = task.group
-    task.group.reaper_of_all = True
-    task.group.extra = {"unkillable": True}
     kernel.init_group = task.group
     containers(kernel)[plan.id] = container
     warnings: list[str] = []
@@ -93,6 +90,20 @@ def make_container(kernel: Kernel, plan: Plan, filesystem: HostFiles) -> Contain
         kernel.log.warning(line)
     _give_streams(kernel, plan, task)
     return container
+
+
+def _namespaces(kernel: Kernel, spec: Spec) -> NsProxy:
+    """The namespaces that a spec asks for. One that it doesn't name is the sandbox's own, never the
+    host's."""
+    wanted = spec.linux.namespaces
+    own_name = spec.hostname or spec.domainname or "uts" in wanted
+    hostname = os.fsencode(spec.hostname) or kernel.nsproxy.uts.hostname
+    proxy = container_namespaces(
+        kernel, hostname if own_name else None, pid="pid" in wanted, ipc="ipc" in wanted
+    )
+    if spec.domainname:
+        proxy.uts.domainname = os.fsencode(spec.domainname)
+    return proxy
 
 
 def over_memory(lower: FileSystem) -> FileSystem:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from runsc.kernel.container import Container
     from runsc.kernel.kernel import Kernel
     from runsc.kernel.pid import Pid
     from runsc.kernel.siginfo import SigInfo
@@ -131,6 +132,7 @@ class ThreadGroup:
         "child_sys_ns",
         "child_wait",
         "children",
+        "container",
         "continued",
         "cpu_ns",
         "dumpable",
@@ -176,6 +178,8 @@ class ThreadGroup:
         self.parent = parent
         self.children: list[ThreadGroup] = []
         self.limits = limits
+        #: the container it belongs to, None in a kernel without
+        self.container: Container | None = None
         self.pending = SignalQueue()
         self.process_group: ProcessGroup
         self.session: Session
