@@ -94,7 +94,7 @@ class SigInfo:
         head = SIGINFO_HEAD.pack(self.signo, self.errno, self.code)
         if self.code == SI_TIMER:
             tail = _TIMER.pack(self.timer_id, self.overrun, self.value)
-        elif self.code == SI_SIGIO or (self.signo == SIGIO and 0 < self.code < SI_KERNEL):
+        elif self.code == SI_SIGIO or self.band or (self.signo == SIGIO and 0 < self.code < SI_KERNEL):
             tail = _POLL.pack(self.band, self.fd)
         elif 0 < self.code < SI_KERNEL and self.signo == SIGCHLD:
             tail = _CHILD.pack(self.pid, self.uid, self.status, self.utime, self.stime)

@@ -68,6 +68,8 @@ class Inotify(AnonFile):
 
     __slots__ = ("by_inode", "events", "kernel", "next_wd", "queue", "size", "watches")
 
+    sends_sigio = True
+
     def __init__(self, inode: Inode, flags: int, kernel: Kernel) -> None:
         super().__init__(inode, O_RDONLY | flags)
         self.kernel = kernel

@@ -230,6 +230,8 @@ class PipeFile(File):
 
     __slots__ = ("hup_after", "pipe")
 
+    sends_sigio = True
+
     def __init__(self, pipe: Pipe, inode: Inode, flags: int, path: Path | None = None) -> None:
         super().__init__(inode, flags, path)
         self.pipe = pipe

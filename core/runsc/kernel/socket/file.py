@@ -104,7 +104,9 @@ class SocketFile(File):
     __slots__ = (
         "error", "family", "kind", "linger", "options", "protocol", "queue", "rcvbuf", "rcvlowat", "sndbuf",
         "timeouts",
-    )  # fmt: skip
+    )
+
+    sends_sigio = True  # fmt: skip
 
     def __init__(self, inode: Inode, flags: int, family: int, kind: int, protocol: int) -> None:
         super().__init__(inode, O_RDWR | flags)

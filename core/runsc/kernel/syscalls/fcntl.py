@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import EACCES, EAGAIN, EBADF, EINVAL, EPERM, ESRCH
+from errno import EACCES, EAGAIN, EBADF, EINVAL, EPERM
 from struct import Struct
 
 from runsc.abi.fcntl import (
@@ -34,6 +34,7 @@ from runsc.abi.fcntl import (
     F_UNLCK,
     FD_CLOEXEC,
     O_APPEND,
+    O_ASYNC,
     O_DIRECT,
     O_NOATIME,
     O_NONBLOCK,
@@ -48,6 +49,16 @@ from runsc.kernel.fs.tmpfs import TmpfsFile
 from runsc.kernel.syscalls.decl import PARTIAL, FcntlCmd, Fd, Hex, syscall
 from runsc.kernel.syscalls.locks import get_lock, set_lock
 from runsc.kernel.thread_group import RLIMIT_NOFILE
+from runsc.kernel.vfs.fasync import (
+    F_OWNER_PGRP,
+    F_OWNER_PID,
+    F_OWNER_TID,
+    owner_number,
+    owner_of,
+    set_async,
+    set_owner,
+    set_owner_number,
+)
 from runsc.kernel.vfs.permission import owner_or_capable
 
 TYPE_CHECKING = False
@@ -63,14 +74,11 @@ _PATH_COMMANDS = (F_DUPFD, F_DUPFD_CLOEXEC, F_DUPFD_QUERY, F_GETFD, F_SETFD, F_G
 
 #: struct f_owner_ex: type, pid.
 _OWNER_EX = Struct("<ii")
-F_OWNER_TID, F_OWNER_PID, F_OWNER_PGRP = range(3)
-#: ``File.owner`` of a thread is its tid plus this; of a process its id; of a group the negative of that.
-THREAD_OWNER = 1 << 32
 
 F_SEAL_SEAL = 1
 
 
-@syscall(72, PARTIAL, "no SIGIO (O_ASYNC), leases or directory notification")
+@syscall(72, PARTIAL, "no leases or directory notification")
 def fcntl(task: Task, fd: Fd, command: FcntlCmd, arg: Hex) -> Result:
     """fcntl(2)."""
     files = task.files
@@ -88,7 +96,7 @@ def fcntl(task: Task, fd: Fd, command: FcntlCmd, arg: Hex) -> Result:
     if command == F_GETFL:
         return file.flags
     if command == F_SETFL:
-        return _set_flags(task, file, arg)
+        return _set_flags(task, fd, file, arg)
     if command in (F_DUPFD, F_DUPFD_CLOEXEC):
         lowest = arg & 0xFFFFFFFF
         limit = task.limit(RLIMIT_NOFILE)
@@ -102,9 +110,11 @@ def fcntl(task: Task, fd: Fd, command: FcntlCmd, arg: Hex) -> Result:
     return _rare(task, file, command, arg)
 
 
-def _set_flags(task: Task, file: File, arg: int) -> int:
+def _set_flags(task: Task, fd: int, file: File, arg: int) -> int:
     if arg & O_NOATIME and not file.flags & O_NOATIME and not owner_or_capable(file.inode, task.cred):
         raise LinuxError(EPERM)
+    if file.sends_sigio:
+        set_async(file, fd, bool(arg & O_ASYNC))
     file.flags = file.flags & ~_SETFL_MASK | arg & _SETFL_MASK
     return 0
 
@@ -152,35 +162,15 @@ def _owner(task: Task, file: File, command: int, arg: int, number: int) -> int:
         if not 0 <= arg <= NSIG:
             raise LinuxError(EINVAL)
         file.owner_signal = arg
-        return 0
-    if command == F_GETOWN:
-        return file.owner if file.owner < THREAD_OWNER else file.owner - THREAD_OWNER
-    if command == F_GETOWN_EX:
-        if file.owner < 0:
-            owner = (F_OWNER_PGRP, -file.owner)
-        elif file.owner >= THREAD_OWNER:
-            owner = (F_OWNER_TID, file.owner - THREAD_OWNER)
-        else:
-            owner = (F_OWNER_PID, file.owner)
-        task.mm.copy_out(arg, _OWNER_EX.pack(*owner))
-        return 0
-    if command == F_SETOWN_EX:
+    elif command == F_GETOWN:
+        return owner_number(task, file)
+    elif command == F_GETOWN_EX:
+        task.mm.copy_out(arg, _OWNER_EX.pack(*owner_of(task, file)))
+    elif command == F_SETOWN_EX:
         kind, number = task.mm.unpack(arg, _OWNER_EX)
         if kind not in (F_OWNER_TID, F_OWNER_PID, F_OWNER_PGRP):
             raise LinuxError(EINVAL)
-        if kind == F_OWNER_PGRP:
-            number = -number
-        if number and not _exists(task, number):
-            raise LinuxError(ESRCH)
-        file.owner = number + THREAD_OWNER if kind == F_OWNER_TID and number else number
-        return 0
-    if number == -0x80000000:
-        raise LinuxError(EINVAL)
-    if number and not _exists(task, number):
-        raise LinuxError(ESRCH)
-    file.owner = number
+        set_owner(task, file, kind, number)
+    else:
+        set_owner_number(task, file, number)
     return 0
-
-
-def _exists(task: Task, owner: int) -> bool:
-    return (task.pid_ns.find_process_group(-owner) if owner < 0 else task.pid_ns.tasks.get(owner)) is not None

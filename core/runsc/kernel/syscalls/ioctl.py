@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from errno import EBADF, ENOTTY
+from struct import Struct
 
 from runsc.abi.fcntl import O_NONBLOCK, O_PATH
-from runsc.abi.ioctl import FIGETBSZ, FIOCLEX, FIONBIO, FIONCLEX, FIONREAD, FIOQSIZE
+from runsc.abi.inet import FIOGETOWN, FIOSETOWN, SIOCGPGRP, SIOCSPGRP
+from runsc.abi.ioctl import FIGETBSZ, FIOASYNC, FIOCLEX, FIONBIO, FIONCLEX, FIONREAD, FIOQSIZE
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.syscalls.decl import PARTIAL, Fd, Hex, Request, syscall
+from runsc.kernel.vfs.fasync import owner_number, set_async, set_owner_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task
+
+
+_INT = Struct("<i")
 
 
 @syscall(16, PARTIAL, "the requests of terminals, pipes, sockets and memory devices, and the generic ones")
@@ -26,6 +32,9 @@ def ioctl(task: Task, fd: Fd, request: Request, arg: Hex) -> Result:
             file.flags |= O_NONBLOCK
         else:
             file.flags &= ~O_NONBLOCK
+        return 0
+    if request == FIOASYNC:
+        set_async(file, fd, bool(task.mm.read_u32(arg)))
         return 0
     if request == FIOCLEX:
         task.files.cloexec.add(fd)
@@ -44,6 +53,13 @@ def ioctl(task: Task, fd: Fd, request: Request, arg: Hex) -> Result:
         inode.refresh()
         task.mm.write_u64(arg, inode.size)
         return 0
+    if inode.is_socket():
+        if request in (FIOSETOWN, SIOCSPGRP):
+            set_owner_number(task, file, task.mm.unpack(arg, _INT)[0])
+            return 0
+        if request in (FIOGETOWN, SIOCGPGRP):
+            task.mm.copy_out(arg, _INT.pack(owner_number(task, file)))
+            return 0
     if request == FIGETBSZ and (inode.is_reg() or inode.is_dir()):
         task.mm.write_u32(arg, inode.stat().blksize)
         return 0

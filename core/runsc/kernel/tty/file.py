@@ -92,6 +92,8 @@ class TtyFile(File):
 
     __slots__ = ("hung_up", "timers", "tty")
 
+    sends_sigio = True
+
     def __init__(self, tty: Pty, inode: Inode, flags: int, path: Path | None) -> None:
         super().__init__(inode, flags & ~O_NOCTTY, path)
         self.tty = tty

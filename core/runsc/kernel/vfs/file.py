@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from runsc.kernel.fs.epoll import EpollItem
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.dentry import Path
+    from runsc.kernel.vfs.fasync import Fasync, FileOwner
     from runsc.kernel.vfs.inode import DirEntry, Inode
     from runsc.kernel.wait import WaitQueue
 
@@ -32,12 +33,13 @@ class File:
     ``flags``: O_* status flags and access mode; ``pos``: the file offset; ``refs``: descriptors (and
     messages in
     flight) that point here; ``release`` runs when it falls to nothing. ``owner``, ``owner_signal``:
-    F_SETOWN, F_SETSIG. ``epoll_items``: the epolls that watch it, or None.
+    F_SETOWN, F_SETSIG. ``fasync``: tells the owner, while there is O_ASYNC. ``epoll_items``: the
+    epolls that watch it, or None.
 
     Subclasses override what the object can do.
     """
 
-    __slots__ = ("epoll_items", "flags", "inode", "owner", "owner_signal", "path", "pos", "refs")
+    __slots__ = ("epoll_items", "fasync", "flags", "inode", "owner", "owner_signal", "path", "pos", "refs")
 
     #: Does lseek(2) make sense, and do pread(2)/pwrite(2)?
     seekable = False
@@ -45,6 +47,8 @@ class File:
     is_regular = False
     #: May areas that map it become one where they continue each other?
     joins = True
+    #: Does it know O_ASYNC (file_operations.fasync)?
+    sends_sigio = False
 
     def __init__(self, inode: Inode, flags: int, path: Path | None = None) -> None:
         self.inode = inode
@@ -52,8 +56,9 @@ class File:
         self.path = path
         self.pos = 0
         self.refs = 0
-        self.owner = 0
+        self.owner: FileOwner | None = None
         self.owner_signal = 0
+        self.fasync: Fasync | None = None
         self.epoll_items: list[EpollItem] | None = None
         if path is not None:
             path.dentry.pins += 1
@@ -72,6 +77,9 @@ class File:
             if self.epoll_items is not None:
                 for item in tuple(self.epoll_items):
                     item.remove()
+            if self.fasync is not None:
+                self.fasync.remove()
+                self.fasync = None
             if self.inode.extra is not None:
                 release_file_locks(self)
             if self.path is not None:

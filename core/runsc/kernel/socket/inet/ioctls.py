@@ -5,14 +5,10 @@ from __future__ import annotations
 from errno import ENOENT
 
 from runsc.abi.inet import (
-    FIOGETOWN,
-    FIOSETOWN,
     SIOCATMARK,
-    SIOCGPGRP,
     SIOCGSTAMP,
     SIOCGSTAMPNS,
     SIOCOUTQNSD,
-    SIOCSPGRP,
 )  # fmt: skip
 from runsc.abi.socket import SIOCINQ, SIOCOUTQ
 from runsc.kernel.errors import LinuxError
@@ -32,10 +28,6 @@ def request(socket: InetSocket, task: Task, number: int, arg: int) -> int:
         task.mm.write_u32(arg, socket.unsent_bytes())
     elif number == SIOCATMARK:
         task.mm.write_u32(arg, int(socket.at_mark()))
-    elif number in (FIOSETOWN, SIOCSPGRP):
-        socket.owner = int.from_bytes(task.mm.copy_in(arg, 4), "little", signed=True)
-    elif number in (FIOGETOWN, SIOCGPGRP):
-        task.mm.write_u32(arg, socket.owner & 0xFFFFFFFF)
     elif number in (SIOCGSTAMP, SIOCGSTAMPNS):
         raise LinuxError(ENOENT)  # time stamps are asked for with SO_TIMESTAMP
     else:

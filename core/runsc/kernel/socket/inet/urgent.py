@@ -6,7 +6,7 @@ from errno import EAGAIN, EINVAL
 
 from runsc.abi.inet import TCP_CLOSE
 from runsc.abi.poll import POLLPRI
-from runsc.abi.signal import SIGURG
+from runsc.abi.signal import SI_KERNEL, SIGURG
 from runsc.abi.socket import MSG_OOB, MSG_PEEK, SO_OOBINLINE
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.siginfo import SigInfo
@@ -36,25 +36,10 @@ def send(socket: TcpSocket, task: Task, data: bytes, flags: int) -> int:
     peer = socket.peer
     if done == len(data) and peer is not None:
         peer.urgent = Urgent(peer.queued - 1, data[-1:])
-        notify(task, peer)
+        if peer.owner is not None:
+            peer.owner.send(SigInfo(SIGURG, SI_KERNEL))
         peer.queue.wake(POLLPRI)
     return done
-
-
-def notify(task: Task, peer: TcpSocket) -> None:
-    """SIGURG to who owns the socket (F_SETOWN): a process, or with a negative number a process group."""
-    owner = peer.owner
-    if not owner:
-        return
-    kernel = task.kernel
-    if owner > 0:
-        target = kernel.tasks.get(owner)
-        if target is not None:
-            target.send_signal(SigInfo(SIGURG), True)
-        return
-    for other in list(kernel.tasks.values()):
-        if other is other.group.leader and other.group.process_group.pgid == -owner:
-            other.send_signal(SigInfo(SIGURG), True)
 
 
 def receive(socket: TcpSocket, flags: int) -> Received:
