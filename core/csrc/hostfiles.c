@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <stdio.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -15,6 +17,9 @@
 #define SYS_getxattrat 464
 #define SYS_listxattrat 465
 #define SYS_removexattrat 466
+#endif
+#ifndef SYS_fchmodat2 /* Linux 6.6 */
+#define SYS_fchmodat2 452
 #endif
 
 struct xattr_arguments {
@@ -70,3 +75,46 @@ int rn_setxattrat(int dir, const char *name, const char *attribute, const void *
 int rn_removexattrat(int dir, const char *name, const char *attribute) {
     return (int)answer(syscall(SYS_removexattrat, dir, name, AT_SYMLINK_NOFOLLOW, attribute));
 }
+
+static void pack(const struct stat *st, int64_t *out) {
+    out[0] = st->st_mode;
+    out[1] = (int64_t)st->st_ino;
+    out[2] = (int64_t)st->st_dev;
+    out[3] = (int64_t)st->st_nlink;
+    out[4] = st->st_uid;
+    out[5] = st->st_gid;
+    out[6] = (int64_t)st->st_rdev;
+    out[7] = st->st_size;
+    out[8] = st->st_blksize;
+    out[9] = st->st_blocks;
+    out[10] = st->st_atim.tv_sec * 1000000000LL + st->st_atim.tv_nsec;
+    out[11] = st->st_mtim.tv_sec * 1000000000LL + st->st_mtim.tv_nsec;
+    out[12] = st->st_ctim.tv_sec * 1000000000LL + st->st_ctim.tv_nsec;
+}
+
+/* Attributes as 13 numbers; of an open file if there is no name. A symbolic link is not followed. */
+int rn_stat(int dir, const char *name, int64_t *out) {
+    struct stat st;
+
+    if ((name ? fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) : fstat(dir, &st)) < 0)
+        return -errno;
+    pack(&st, out);
+    return 0;
+}
+
+/* An inotify watch on what a descriptor stands for; number of the watch. */
+int rn_watch(int inotify, int fd, uint32_t mask) {
+    char path[32];
+
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return (int)answer(inotify_add_watch(inotify, path, mask));
+}
+
+/* Permission bits of a name that isn't followed if it is a symbolic link. ENOSYS before Linux 6.6. */
+int rn_fchmodat(int dir, const char *name, unsigned mode) {
+    return (int)answer(syscall(SYS_fchmodat2, dir, name, mode, AT_SYMLINK_NOFOLLOW));
+}
+
+int rn_syncfs(int fd) { return (int)answer(syncfs(fd)); }
+int rn_inotify(void) { return (int)answer(inotify_init1(IN_NONBLOCK | IN_CLOEXEC)); }
+int rn_unwatch(int inotify, int number) { return (int)answer(inotify_rm_watch(inotify, number)); }

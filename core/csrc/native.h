@@ -28,5 +28,11 @@ int64_t rn_listxattrat(int dir, const char *name, void *list, uint64_t size);
 int rn_setxattrat(int dir, const char *name, const char *attribute, const void *value, uint32_t size,
                   uint32_t flags);
 int rn_removexattrat(int dir, const char *name, const char *attribute);
+int rn_stat(int dir, const char *name, int64_t *out);
+int rn_fchmodat(int dir, const char *name, unsigned mode);
+int rn_syncfs(int fd);
+int rn_inotify(void);
+int rn_watch(int inotify, int fd, uint32_t mask);
+int rn_unwatch(int inotify, int number);
 
 #endif

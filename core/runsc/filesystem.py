@@ -31,6 +31,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from runsc.kernel.kernel import Kernel
     from runsc.kernel.vfs.inode import FileSystem
     from runsc.plugins.availability import Availability, HostCall
 
@@ -117,6 +118,10 @@ class HostFiles(ABC):
 
         Raises ``RunscError`` if that can't be done.
         """
+
+    def start(self, kernel: Kernel) -> None:  # noqa: B027 - most have nothing to listen to
+        """The kernel is about to run: what must be listened to on the host can be watched by its loop
+        (``kernel.poller``). Called once, after the first mounts and before the jail is closed."""
 
     @abstractmethod
     def close(self) -> None:

@@ -47,10 +47,10 @@ fsconfig fsmount fspick pidfd_open clone3 close_range openat2 pidfd_getfd facces
 epoll_pwait2 mount_setattr quotactl_fd landlock_create_ruleset landlock_add_rule
 landlock_restrict_self memfd_secret process_mrelease futex_waitv set_mempolicy_home_node cachestat
 fchmodat2 map_shadow_stack futex_wake futex_wait futex_requeue statmount listmount lsm_get_self_attr
-lsm_set_self_attr lsm_list_modules mseal
+lsm_set_self_attr lsm_list_modules mseal setxattrat getxattrat listxattrat removexattrat
 """
 
-#: number -> name, for every call up to Linux 6.11.
+#: number -> name, for every call up to Linux 6.13.
 NAMES: dict[int, str] = {
     **dict(enumerate(_FROM_0.split())),
     **dict(enumerate(_FROM_424.split(), 424)),

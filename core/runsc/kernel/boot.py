@@ -58,6 +58,7 @@ def start(
         task = first_task(kernel, command, namespace)
         mount_system(kernel, task, namespace)
         mount_volumes(task, command, filesystem, namespace)
+        filesystem.start(kernel)
         open_stdio(kernel, task)
         start_tracer(kernel, config, log)
         close_jail()

@@ -68,7 +68,12 @@ def inotify_add_watch(task: Task, fd: Fd, pathname: PathPtr, mask: UInt) -> Resu
     if mask & IN_ONLYDIR and not inode.is_dir():
         raise LinuxError(ENOTDIR)
     check(inode, task.cred, MAY_READ)
-    return file.add_watch(path, mask)
+    wd = file.add_watch(path, mask)
+    # Where others change the files too, that must be heard of: a file's changes come from its directory.
+    dentry = path.dentry if inode.is_dir() else path.dentry.parent
+    if dentry.inode is not None:
+        dentry.inode.be_told(dentry, task.fs.namespace.cache)
+    return wd
 
 
 @syscall(255)

@@ -30,7 +30,7 @@ class Dentry:
     ``mounts``: how many mounts stand on it.
     """
 
-    __slots__ = ("children", "dead", "inode", "mounts", "name", "parent", "pins")
+    __slots__ = ("__weakref__", "children", "dead", "inode", "mounts", "name", "parent", "pins")
 
     def __init__(self, name: bytes, parent: Dentry | None, inode: Inode | None) -> None:
         self.name = name

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from runsc.kernel.credentials import Credentials
     from runsc.kernel.task import Task
-    from runsc.kernel.vfs.dentry import Path
+    from runsc.kernel.vfs.dentry import Dentry, DentryCache, Path
     from runsc.kernel.vfs.file import File
 
 
@@ -128,6 +128,11 @@ class FileSystem:
     def root(self) -> Inode:
         """The inode of the root directory: the same object every time."""
         raise NotImplementedError(f"{type(self).__name__} has no root()")  # an abstract class, never mounted
+
+    def stack(self, fs: FileSystem) -> None:
+        """``fs`` keeps names of this file system, so it can't be ``cached`` where this one isn't."""
+        if not self.cached:
+            fs.cached = False
 
     def statfs(self) -> StatFs:
         raise LinuxError(EOPNOTSUPP)
@@ -282,7 +287,23 @@ class Inode:
     def truncate(self, size: int) -> None:
         raise LinuxError(EINVAL)
 
+    def attributes_changed(self) -> None:
+        """Somebody else has changed the attributes, or the data (for a file system that believes what it has
+        read)."""
+
     # -- directories --------------------------------------------------------------------------
+
+    def keep_names(self, dentry: Dentry, cache: DentryCache) -> None:
+        """A name of this directory is about to be looked up, and what is found to be kept in ``cache``,
+        below ``dentry``. A file system whose names others change sees to it that they are forgotten then."""
+
+    def be_told(self, dentry: Dentry, cache: DentryCache) -> None:
+        """Somebody in here watches this directory, known by ``dentry``, for changes: a file system whose
+        files others change tells the kernel's ``notify`` of them from now on, as far as it can."""
+
+    def look_ahead(self, names: list[bytes]) -> None:
+        """A walk will look up these names next, each in what the one before leads to, as far as that are
+        directories. Only for a file system that is slow to ask; it raises nothing that a lookup would not."""
 
     def lookup(self, name: bytes, task: Task | None = None) -> Inode:
         """The inode of ``name`` in this directory; raises ENOENT. ``task`` is who asks (proc/self)."""

@@ -107,6 +107,8 @@ def child_of(task: Task, parent: Path, name: bytes) -> Dentry:
     assert inode is not None
     if len(name) > NAME_MAX:
         raise LinuxError(ENAMETOOLONG)
+    if not directory.dead:
+        inode.keep_names(directory, task.fs.namespace.cache)
     found: Inode | None
     try:
         found = inode.lookup(name, task)
@@ -167,7 +169,10 @@ class Walker:
         trailing = path.endswith((b"/", b"/."))
         if not names:
             return Found(at, b"", True, True)
-        for name in names[:-1]:
+        for index in range(len(names) - 1):
+            name = names[index]
+            if name not in at.dentry.children and at.dentry.inode is not None:
+                at.dentry.inode.look_ahead(names[index:])
             at = self.step(at, name)
         self.check_search(at)
         last = names[-1]

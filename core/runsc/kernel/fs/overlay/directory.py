@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from runsc.kernel.fs.overlay.filesystem import Overlay
     from runsc.kernel.fs.regular import DataInode
     from runsc.kernel.task import Task
-    from runsc.kernel.vfs.dentry import Path
+    from runsc.kernel.vfs.dentry import Dentry, DentryCache, Path
     from runsc.kernel.vfs.file import File
     from runsc.kernel.vfs.inode import DirEntry, Inode, Stat
 
@@ -66,6 +66,22 @@ class OverlayDirectory(OverlayInode):
         if flags & O_ACCMODE != O_RDONLY:
             raise LinuxError(EISDIR)
         return DirectoryFile(self, flags, path)
+
+    def keep_names(self, dentry: Dentry, cache: DentryCache) -> None:
+        if self.copied:
+            self.real.keep_names(dentry, cache)
+        for lower in self.lowers:
+            lower.keep_names(dentry, cache)
+
+    def be_told(self, dentry: Dentry, cache: DentryCache) -> None:
+        if self.copied:
+            self.real.be_told(dentry, cache)
+        for lower in self.lowers:
+            lower.be_told(dentry, cache)
+
+    def look_ahead(self, names: list[bytes]) -> None:
+        if len(self.lowers) == 1 and not (self.copied and self.real.find(names[0])):
+            self.lowers[0].look_ahead(names)
 
     def lookup(self, name: bytes, task: Task | None = None) -> Inode:
         fs = self.fs

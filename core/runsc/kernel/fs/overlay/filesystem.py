@@ -52,6 +52,7 @@ class Overlay(FileSystem):
         self.cred = Credentials(0, 0, (), ALL_CAPS)
         self.indexes: dict[FileSystem, int] = {}
         for layer in (*lowers, upper):
+            layer.fs.stack(self)
             self.indexes.setdefault(layer.fs, len(self.indexes))
         self.inodes: WeakValueDictionary[Inode, OverlayInode] = WeakValueDictionary()
         self.origins: dict[int, tuple[int, int]] = {}

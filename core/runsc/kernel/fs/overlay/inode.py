@@ -75,6 +75,11 @@ class OverlayInode(DataInode):
         self.real.refresh()
         self.take_over()
 
+    def attributes_changed(self) -> None:
+        self.real.attributes_changed()
+        # Permission is judged by the copy.
+        self.refresh()
+
     def stat(self) -> Stat:
         stat = self.real.stat()
         stat.dev = self.device or self.fs.dev
