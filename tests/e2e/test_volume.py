@@ -71,7 +71,8 @@ def test_a_single_file(sandboxed: Callable[..., Any], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fs", ["direct"])
 def test_what_others_do_is_seen_at_once(runsc: str, platform: str, fs: str, tmp_path: Path) -> None:
-    script = "stat -c %s /mnt/f; echo ready; while read line; do stat -c %n:%s:%a /mnt/f; cat /mnt/f; echo .; done"
+    look_again = "stat -c %n:%s:%a /mnt/f; cat /mnt/f; echo ."
+    script = f"stat -c %s /mnt/f; echo ready; while read line; do {look_again}; done"
     command = [runsc, f"--platform={platform}", f"--fs={fs}", "do", f"--volume={tmp_path}:/mnt", "--"]
     with subprocess.Popen(
         [*command, "/bin/sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
