@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from runsc.errors import UsageError
-from runsc.flags import BOOL, INT, LIST, STRING, Flag
+from runsc.flags import BOOL, INT, LIST, REPEAT, STRING, Flag
 
 FLAGS: tuple[Flag, ...] = (
     Flag("root", STRING, "Where the state of containers is kept.", metavar="DIR"),
@@ -39,6 +39,19 @@ FLAGS: tuple[Flag, ...] = (
         STRING,
         "What answers network sockets; 'runsc plugins' lists what there is.",
         metavar="NAME",
+    ),
+    Flag(
+        "observer",
+        REPEAT,
+        "What watches the sandbox, with its argument if it takes one; may be given again."
+        " 'runsc plugins' lists what there is.",
+        metavar="NAME[:ARGUMENT]",
+    ),
+    Flag(
+        "trace-session",
+        STRING,
+        "Write what happens in the sandbox to this file, a JSON object a line (the observer 'trace').",
+        metavar="FILE",
     ),
     Flag("fs", STRING, "How host files are reached; 'runsc plugins' lists what there is.", metavar="NAME"),
     Flag(
@@ -106,6 +119,7 @@ class Config:
         "log",
         "log_format",
         "network",
+        "observer",
         "overlay2",
         "platform",
         "root",
@@ -114,6 +128,7 @@ class Config:
         "strace_log_size",
         "strace_syscalls",
         "systemd_cgroup",
+        "trace_session",
         "version",
         "watchdog_action",
     )
@@ -130,6 +145,8 @@ class Config:
         self.strace_log_size = 1024
         self.platform = "ptrace"
         self.network = "none"
+        self.observer: list[str] = []
+        self.trace_session = ""
         self.fs = "direct"
         self.overlay2 = "none"
         self.rootless = False
@@ -151,6 +168,16 @@ class Config:
             return "/run/runsc"
         runtime = os.environ.get("XDG_RUNTIME_DIR")
         return os.path.join(runtime, "runsc") if runtime else f"/tmp/runsc-{os.geteuid()}"
+
+    def observers(self) -> list[tuple[str, str]]:
+        """(name, argument) of each observer that was asked for."""
+        found = []
+        for word in self.observer:
+            name, _, argument = word.partition(":")
+            found.append((name, argument))
+        if self.trace_session:
+            found.append(("trace", os.path.abspath(self.trace_session)))
+        return found
 
     def validate(self) -> None:
         """Check what the table can't say. Raises ``UsageError``."""

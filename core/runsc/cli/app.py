@@ -79,7 +79,7 @@ class _Formats:
 
 
 def _defaults(spec: CommandSpec) -> object:
-    if spec.name == "do":
+    if spec.name in ("do", "profile"):
         from runsc.cli.do import Options
 
         return Options()

@@ -43,23 +43,32 @@ class CommandSpec:
         self.ready = ready
 
 
+#: How a command is run on the host's files.
+DO_FLAGS: tuple[Flag, ...] = (
+    Flag("root", STRING, "The directory that is the sandbox's root.", metavar="DIR"),
+    Flag("cwd", STRING, "The working directory in the sandbox (default: this one).", metavar="DIR"),
+    Flag("env", REPEAT, "Set an environment variable; may be given again.", metavar="NAME=VALUE"),
+    Flag("user", STRING, "Run as this user, by number (default: yours).", metavar="UID[:GID]"),
+    Flag(
+        "volume",
+        REPEAT,
+        "Mount a directory or file of the host, writable unless :ro is added; may be given again.",
+        metavar="SOURCE[:PLACE][:ro]",
+    ),
+)
+
 COMMANDS: tuple[CommandSpec, ...] = (
     CommandSpec(
         "do",
         "Run a command in a sandbox, on the host's files. What it writes stays in memory.",
         "CMD [ARG...]",
-        (
-            Flag("root", STRING, "The directory that is the sandbox's root.", metavar="DIR"),
-            Flag("cwd", STRING, "The working directory in the sandbox (default: this one).", metavar="DIR"),
-            Flag("env", REPEAT, "Set an environment variable; may be given again.", metavar="NAME=VALUE"),
-            Flag("user", STRING, "Run as this user, by number (default: yours).", metavar="UID[:GID]"),
-            Flag(
-                "volume",
-                REPEAT,
-                "Mount a directory or file of the host, writable unless :ro is added; may be given again.",
-                metavar="SOURCE[:PLACE][:ro]",
-            ),
-        ),
+        DO_FLAGS,
+    ),
+    CommandSpec(
+        "profile",
+        "Run a command as 'do' does, and print the OCI seccomp profile that it needs.",
+        "CMD [ARG...]",
+        DO_FLAGS,
     ),
     CommandSpec("plugins", "List the installed plugins, and whether they work here.", "", (FORMAT,)),
     CommandSpec("syscalls", "List the system calls, and how much of each there is.", "", (FORMAT,)),

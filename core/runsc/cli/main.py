@@ -93,6 +93,10 @@ def _run(config: Config, words: list[str]) -> int:
             from runsc.cli.do import do
 
             return do(config, spec.flags, rest, started)
+        if name == "profile":
+            from runsc.cli.profile import profile
+
+            return profile(config, spec.flags, rest, started)
         if name in ("state", "kill", "delete", "create", "start", "run"):
             from runsc.cli import lifecycle
 

@@ -24,7 +24,7 @@ from runsc.kernel.vfs.namespace import MountNamespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from runsc.config import Config
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from runsc.kernel.vfs.inode import FileSystem
     from runsc.network import Network
     from runsc.platform import Platform
+    from runsc.plugins.observers import Observer
     from runsc.sandbox.command import Command
 
 _DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -46,11 +47,13 @@ def start(
     network: Network,
     log: Any,
     close_jail: Callable[[], None],
+    observers: Sequence[Observer] = (),
 ) -> int:
     """Run ``command`` in a new kernel until it ends; the exit code a shell would show (128+n for a signal).
 
     ``close_jail`` is called when everything that is needed of the host is open, and before anything is read
-    that a guest may have written. Raises RunscError if the program can't be started.
+    that a guest may have written; ``observers`` are told of everything from then on. Raises RunscError if
+    the program can't be started.
     """
     kernel = new_kernel(config, platform, network, log)
     try:
@@ -60,7 +63,7 @@ def start(
         mount_volumes(task, command, filesystem, namespace)
         filesystem.start(kernel)
         open_stdio(kernel, task)
-        start_tracer(kernel, config, log)
+        start_observers(kernel, config, log, observers)
         close_jail()
         begin_program(kernel, task, command)
         if command.signals >= 0:
@@ -182,12 +185,14 @@ def open_stdio(kernel: Kernel, task: Task) -> None:
     attach_console(kernel, task)
 
 
-def start_tracer(kernel: Kernel, config: Config, log: Any) -> None:
-    """--strace."""
+def start_observers(kernel: Kernel, config: Config, log: Any, observers: Sequence[Observer]) -> None:
+    """--strace and --observer."""
+    for observer in observers:
+        observer.attach(kernel)
     if config.strace:
         from runsc.strace import make_tracer
 
-        kernel.tracer = make_tracer(config, log)
+        make_tracer(config, log).attach(kernel)
 
 
 def begin_program(kernel: Kernel, task: Task, command: Command) -> None:

@@ -53,9 +53,9 @@ def return_to_user(task: Task, result: int | None, interrupted: Interrupted | No
         if info is None:
             break
         signo = info.signo
-        tracer = task.kernel.tracer
-        if tracer is not None:
-            tracer.signal(task, info)
+        events = task.kernel.events
+        if events is not None:
+            events.signal(task, info)
         action = task.sighand.actions[signo]
         if action.handler == SIG_IGN and not bit(signo) & UNBLOCKABLE:
             continue

@@ -65,8 +65,8 @@ def exit_task(task: Task, code: int) -> None:
             # dropped.
             if "already executing" not in str(error):
                 raise
-    if kernel.tracer is not None:
-        kernel.tracer.exited(task, code)
+    if kernel.events is not None:
+        kernel.events.exited(task, code)
     for hook in kernel.exit_hooks:
         hook(task)
     user, system = task.thread.cpu_time_ns()

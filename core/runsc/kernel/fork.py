@@ -197,6 +197,8 @@ def _clone(task: Task, args: CloneArgs, pid: Pid) -> int | Coroutine[Any, Any, i
         child.clear_child_tid = args.child_tid
     if child.group.stopped or (child.group is task.group and task.work):
         child.work |= task.work & 3
+    if kernel.events is not None:
+        kernel.events.started(child)
     if flags & CLONE_VFORK:
         child.vfork_done = WaitQueue()
         result = _wait_for_vfork(task, child, child.vfork_done, tid)

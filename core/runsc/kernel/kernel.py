@@ -9,7 +9,7 @@ waits for has happened (``run_queue``).
 from __future__ import annotations
 
 from collections import deque
-from time import monotonic_ns, perf_counter_ns
+from time import monotonic_ns
 
 from runsc.abi.signal import BUS_ADRERR, SIGBUS, SIGKILL, SIGSEGV
 from runsc.errors import trace
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runsc.kernel.nsproxy import NsProxy
+    from runsc.kernel.observe.events import Events
     from runsc.kernel.pid import PidNamespace
     from runsc.kernel.syscalls.decl import Entry
     from runsc.kernel.task import Task
@@ -47,8 +48,7 @@ class Kernel:
     """One sandbox's kernel.
 
     ``platform`` runs the guest; ``log`` has debug/info/warning/error; ``table`` answers system calls by
-    number;
-    ``tracer`` prints them (None: nobody looks). ``console``: the host's terminal, if the sandbox has one.
+    number. ``console``: the host's terminal, if the sandbox has one.
     """
 
     __slots__ = (
@@ -57,6 +57,7 @@ class Kernel:
         "config",
         "console",
         "cpus",
+        "events",
         "exit_hooks",
         "exit_status",
         "extra",
@@ -76,7 +77,7 @@ class Kernel:
         "table",
         "tasks",
         "timers",
-        "tracer",
+        "watched",
     )
 
     def __init__(self, platform: Platform, log: Any, config: Any, table: list[Entry]) -> None:
@@ -86,7 +87,10 @@ class Kernel:
         self.table = table
         #: answers numbers beyond the table
         self.missing: Entry = missing_entry(len(table))
-        self.tracer: Any = None
+        #: who wants to know of processes, signals, files...; None while nobody does
+        self.events: Events | None = None
+        #: the numbers of calls whose entry tells somebody (runsc.kernel.observe.watch)
+        self.watched: set[int] = set()
         self.timers = Timers()
         self.poller = HostPoller()
         self.run_queue: deque[Task] = deque()
@@ -150,9 +154,6 @@ class Kernel:
         nr = thread.nr
         args = thread.args
         task.syscall_nr = nr
-        if self.tracer is not None:
-            self.traced_syscall(task, nr, args)
-            return
         try:
             result = self.table[nr](task, args) if 0 <= nr < len(self.table) else self.missing(task, args)
         except LinuxError as error:
@@ -167,36 +168,6 @@ class Kernel:
         else:
             task.coroutine = result  # type: ignore[assignment]
             self.step(task)
-
-    def traced_syscall(self, task: Task, nr: int, args: tuple[int, int, int, int, int, int]) -> None:
-        """The same, with the tracer told of entry and exit."""
-        started = perf_counter_ns()
-        self.tracer.enter(task, nr, args)
-        try:
-            result = self.table[nr](task, args) if 0 <= nr < len(self.table) else self.missing(task, args)
-        except LinuxError as error:
-            result = -error.errno
-        except Exception as error:
-            result = self.handler_failed(task, error)
-        if type(result) is int:
-            self.tracer.exit(task, nr, args, result, perf_counter_ns() - started)
-            self.finish(task, result)
-        else:
-            task.coroutine = self.traced_coroutine(task, nr, args, result, started)
-            self.step(task)
-
-    async def traced_coroutine(self, task: Task, nr: int, args: Any, inner: Any, started: int) -> int:
-        """A waiting call, told to the tracer when it ends, however it ends."""
-        try:
-            result: int = await inner
-        except LinuxError as error:
-            self.tracer.exit(task, nr, args, -error.errno, perf_counter_ns() - started)
-            raise
-        except Interrupted:
-            self.tracer.exit(task, nr, args, -512, perf_counter_ns() - started)
-            raise
-        self.tracer.exit(task, nr, args, result, perf_counter_ns() - started)
-        return result
 
     def step(self, task: Task) -> None:
         """Let a task that was woken go on: its waiting call, or its way back after a stop."""

@@ -7,7 +7,7 @@ import gc
 import os
 
 from runsc.abi.mount import MS_RELATIME
-from runsc.kernel.boot import forward_signals, new_kernel, shut_down, start_tracer
+from runsc.kernel.boot import forward_signals, new_kernel, shut_down, start_observers
 from runsc.kernel.container import Container, exit_code, install_files, new_process, prepare
 from runsc.kernel.container_root import mount_all
 from runsc.kernel.handlers import HANDLERS, containers
@@ -16,7 +16,7 @@ from runsc.kernel.vfs.namespace import MountNamespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from runsc.config import Config
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from runsc.network import Network
     from runsc.oci.spec import Spec
     from runsc.platform import Platform
+    from runsc.plugins.observers import Observer
     from runsc.sandbox.plan import Plan
 
 
@@ -41,6 +42,7 @@ def serve(
     log: Any,
     close_jail: Callable[[], None],
     ready: Callable[[Kernel], None],
+    observers: Sequence[Observer] = (),
 ) -> int:
     """Bring a kernel up with the container of ``plan``, and run it until that has ended; its exit code.
 
@@ -52,7 +54,7 @@ def serve(
     kernel = new_kernel(config, platform, network, log)
     try:
         container = make_container(kernel, plan, filesystem)
-        start_tracer(kernel, config, log)
+        start_observers(kernel, config, log, observers)
         server = Server(kernel, plan.listener, HANDLERS)
         close_jail()
         process = plan.spec.process

@@ -14,9 +14,10 @@ from runsc.plugins.hookspecs import (
     PROJECT,
     FilesystemHooks,
     NetworkHooks,
+    ObserverHooks,
     PlatformHooks,
 )
-from runsc.plugins.scan import FILESYSTEM, NETWORK, PLATFORM
+from runsc.plugins.scan import FILESYSTEM, NETWORK, OBSERVER, PLATFORM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,11 +26,16 @@ if TYPE_CHECKING:
 
     from runsc.plugins.scan import Entry
 
-SPECS: tuple[type, ...] = (PlatformHooks, NetworkHooks, FilesystemHooks)
+SPECS: tuple[type, ...] = (PlatformHooks, NetworkHooks, FilesystemHooks, ObserverHooks)
 
 
 #: What is asked of a plugin: hooks are named ACTION_KIND.
-ACTIONS = {FILESYSTEM: ("check", "make", "open"), NETWORK: ("check", "make"), PLATFORM: ("check", "make")}
+ACTIONS = {
+    FILESYSTEM: ("check", "make", "open"),
+    NETWORK: ("check", "make"),
+    OBSERVER: ("check", "make"),
+    PLATFORM: ("check", "make"),
+}
 
 
 class Hooks:

@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 
     from runsc.config import Config
     from runsc.filesystem import HostFiles, Opener
+    from runsc.kernel.task import Task
     from runsc.network import Network
+    from runsc.observer import Call, Verdict
     from runsc.platform import Platform
     from runsc.plugins.availability import Availability
 
@@ -75,6 +77,12 @@ def hookimpl(function: F) -> F:
 def hookspec(function: F) -> F:
     """Mark a hook: as ``pluggy.HookspecMarker("runsc")(firstresult=True)``."""
     setattr(function, SPEC_MARK, dict(FIRST_RESULT))
+    return function
+
+
+def observation(function: F) -> F:
+    """Mark a hook that several may implement: as ``pluggy.HookspecMarker("runsc")``."""
+    setattr(function, SPEC_MARK, {**FIRST_RESULT, "firstresult": False})
     return function
 
 
@@ -129,3 +137,63 @@ class NetworkHooks:
     def make_network(self, config: Config) -> Network:
         """The network of one sandbox. As ``make_platform``."""
         raise NotImplementedError
+
+
+class ObserverHooks:
+    """An observer: what sees the guest at work (``--observer``); see ``runsc.observer``."""
+
+    @hookspec
+    def check_observer(self) -> Availability:
+        """Does this observer work here, for this user? As ``check_platform``."""
+        raise NotImplementedError
+
+    @hookspec
+    def make_observer(self, config: Config, argument: str) -> object:
+        """The observer for one sandbox: an object with some of the hooks of ``ObservationHooks``.
+
+        ``argument``: what stands behind the colon in ``--observer=NAME:ARGUMENT``. Called in the sandbox's
+        process while it may still open files and import modules. If the object has a method ``close``, that
+        is called when the sandbox ends; ``host_calls`` as the other plugins'."""
+        raise NotImplementedError
+
+
+class ObservationHooks:
+    """What an observer may implement: all hooks are optional, and each costs only where it is implemented.
+
+    ``task`` is the kernel's (``runsc.kernel.task.Task``): look, don't touch. An object's attribute
+    ``syscalls`` (names) narrows the two system-call hooks down; without it they see every call.
+    """
+
+    @observation
+    def syscall_enter(self, call: Call) -> Verdict:
+        """A system call begins; its verdict may deny, change or delay it."""
+
+    @observation
+    def syscall_exit(self, call: Call) -> None:
+        """It has ended: ``call.result``, ``call.duration_ns``. A call whose thread dies in it never ends."""
+
+    @observation
+    def process_started(self, task: Task, thread: bool) -> None:
+        """A process was forked, or a thread started (``thread``); it has not run yet."""
+
+    @observation
+    def program_executed(self, task: Task, path: bytes, argv: list[bytes]) -> None:
+        """execve(2) succeeded: the program at ``path`` takes over."""
+
+    @observation
+    def process_exited(self, task: Task, status: int, thread: bool) -> None:
+        """A thread has ended with this wait status; not ``thread``: it was the last of its process."""
+
+    @observation
+    def signal(self, task: Task, number: int, code: int) -> None:
+        """A signal is delivered; ``code``: who sent it (si_code)."""
+
+    @observation
+    def file_opened(self, task: Task, path: bytes, flags: int) -> Verdict:
+        """A file is about to be opened, created or executed: ``path`` is absolute and without symbolic links,
+        ``flags`` are open(2)'s. It may be denied."""
+
+    @observation
+    def socket_address(self, task: Task, operation: str, address: str) -> Verdict:
+        """A socket is about to ``connect``, ``bind``, ``listen``, or ``send`` to an address:
+        ``unix:PATH``, ``IP:PORT``, ``[IP]:PORT``. It may be denied."""

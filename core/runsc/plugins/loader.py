@@ -9,7 +9,7 @@ from __future__ import annotations
 from runsc.errors import RunscError, nearest
 from runsc.plugins.availability import Availability
 from runsc.plugins.contract import Hooks, managed, plain
-from runsc.plugins.scan import FLAG_OF, NETWORK, OWN_NAMES, PLATFORM, Entry, canonical, scan
+from runsc.plugins.scan import FLAG_OF, NETWORK, OBSERVER, OWN_NAMES, PLATFORM, Entry, canonical, scan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ class Plugin:
             f"{self.entry.kind} {self.entry.name} does not work here: {answer.reason}", answer.remedy
         )
 
-    def make(self, config: Config) -> Any:
-        """What the plugin is there for. Raises ``RunscError``."""
-        return self._call(self.hooks.make, config)
+    def make(self, config: Config, **more: object) -> Any:
+        """What the plugin is there for; ``more``: what else its hook takes. Raises ``RunscError``."""
+        return self._call(self.hooks.make, config, **more)
 
     def opener(self, config: Config) -> Opener:
         """The outer half of a file system. Raises ``RunscError``."""
@@ -72,10 +72,10 @@ class Plugin:
         opener: Opener = self._call(self.hooks.opener, config)
         return opener
 
-    def _call(self, hook: Callable[..., Any], config: Config) -> Any:
+    def _call(self, hook: Callable[..., Any], config: Config, **more: object) -> Any:
         entry = self.entry
         try:
-            made = hook(config=config)
+            made = hook(config=config, **more)
         except RunscError:
             raise
         except Exception as error:
@@ -165,6 +165,8 @@ def contract_version(kind: str) -> int:
         from runsc.platform import API_VERSION as VERSION
     elif kind == NETWORK:
         from runsc.network import API_VERSION as VERSION
+    elif kind == OBSERVER:
+        from runsc.observer import API_VERSION as VERSION
     else:
         from runsc.filesystem import API_VERSION as VERSION
     return VERSION

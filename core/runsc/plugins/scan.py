@@ -13,20 +13,27 @@ import sys
 PLATFORM = "platform"
 NETWORK = "network"
 FILESYSTEM = "filesystem"
-KINDS = (PLATFORM, NETWORK, FILESYSTEM)
+OBSERVER = "observer"
+KINDS = (PLATFORM, NETWORK, FILESYSTEM, OBSERVER)
 
 #: The flag that chooses a plugin of a kind.
-FLAG_OF = {PLATFORM: "platform", NETWORK: "network", FILESYSTEM: "fs"}
+FLAG_OF = {PLATFORM: "platform", NETWORK: "network", FILESYSTEM: "fs", OBSERVER: "observer"}
 
 #: Names that the project uses for its own plugins, installed or not.
 OWN_NAMES = {
     PLATFORM: ("ptrace", "systrap", "kvm"),
     NETWORK: ("none", "host", "sandbox"),
     FILESYSTEM: ("direct", "gofer9p"),
+    OBSERVER: ("trace", "profile", "measure"),
 }
 
 #: Other names for the same.
-ALIASES = {PLATFORM: {}, NETWORK: {"netstack": "sandbox"}, FILESYSTEM: {"gofer": "gofer9p"}}
+ALIASES: dict[str, dict[str, str]] = {
+    PLATFORM: {},
+    NETWORK: {"netstack": "sandbox"},
+    FILESYSTEM: {"gofer": "gofer9p"},
+    OBSERVER: {},
+}
 
 
 def group_of(kind: str) -> str:

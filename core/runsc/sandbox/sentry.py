@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from runsc.filesystem import HostMount
     from runsc.kernel.kernel import Kernel
     from runsc.plugins.loader import Plugin
+    from runsc.plugins.observers import Observer
     from runsc.sandbox.command import Command
     from runsc.sandbox.jail.enter import Jail
     from runsc.sandbox.plan import Plan
@@ -170,7 +171,9 @@ def _serve(
         from runsc.kernel.serve import serve
 
         platform, files, network = made
-        return serve(config, plan, platform, files, network, log, lambda: jail.close(made), ready)
+        return serve(
+            config, plan, platform, files, network, log, lambda: jail.close(made), ready, jail.observers
+        )
 
     log.info(f"container {plan.id}: platform {config.platform}, fs {config.fs}, network {config.network}")
     writable = writable_of(plan.opened, plan.host_mounts)
@@ -188,7 +191,9 @@ def _run(config: Config, command: Command, filesystem: Plugin, log: Log) -> int:
         from runsc.kernel.boot import start
 
         platform, files, network = made
-        return start(config, command, platform, files, network, log, lambda: jail.close(made))
+        return start(
+            config, command, platform, files, network, log, lambda: jail.close(made), jail.observers
+        )
 
     log.info(
         f"starting {command.argv!r}: platform {config.platform}, fs {config.fs}, network {config.network}"
@@ -227,7 +232,12 @@ def _with_plugins(
     from runsc.sandbox.jail.enter import Jail
 
     wait_for_order()
-    jail = Jail(config.jail, plugins, log, listener)
+    observers: list[Observer] = []
+    if config.observer or config.trace_session:
+        from runsc.plugins.observers import make_observers
+
+        observers = make_observers(config, installed)
+    jail = Jail(config.jail, plugins, log, listener, observers)
     made: list[Any] = []
     try:
         jail.confine(writable)
@@ -243,7 +253,7 @@ def _with_plugins(
             _blame(plugins, error)
         raise
     finally:
-        for thing in reversed(made):
+        for thing in (*observers, *reversed(made)):
             thing.close()
 
 

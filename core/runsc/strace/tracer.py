@@ -24,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from runsc.kernel.kernel import Kernel
     from runsc.kernel.siginfo import SigInfo
     from runsc.kernel.syscalls.decl import Declaration
     from runsc.kernel.task import Task
@@ -70,6 +71,23 @@ class Tracer:
         self.strange = not wanted
         #: by tid: the call that a task is in
         self.open: dict[int, tuple[Shape, View, list[str | None]]] = {}
+
+    def attach(self, kernel: Kernel) -> None:
+        """Begin: from now on ``kernel`` tells us."""
+        from runsc.kernel.observe.events import events_of
+        from runsc.kernel.observe.watch import watch
+
+        watch(kernel, self, None if self.strange else self.shapes)
+        events_of(kernel).tracers.append(self)
+
+    def detach(self, kernel: Kernel) -> None:
+        """Stop. Calls that wait meanwhile are not shown any more."""
+        from runsc.kernel.observe.events import events_of
+        from runsc.kernel.observe.watch import unwatch
+
+        unwatch(kernel, self)
+        events_of(kernel).tracers.remove(self)
+        self.open.clear()
 
     # -- what the kernel tells us -------------------------------------------------------------
 

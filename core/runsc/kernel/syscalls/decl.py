@@ -243,6 +243,16 @@ def compile_entry(declaration: Declaration) -> Entry:
     return entry
 
 
+def compile_conversion(declaration: Declaration) -> Callable[[Task, Any], tuple[int | bytes, ...]]:
+    """What turns the raw arguments into those that the handler gets behind its task."""
+    values = [arg.convert.format(f"a[{index}]") for index, (_name, arg) in enumerate(declaration.args)]
+    source = f"def convert(task, a):\n    return ({''.join(value + ', ' for value in values)})\n"
+    scope: dict[str, Any] = {}
+    exec(compile(source, f"<arguments of {declaration.name}>", "exec"), scope)
+    convert: Callable[[Task, Any], tuple[int | bytes, ...]] = scope["convert"]
+    return convert
+
+
 def lazy_entry(declaration: Declaration, table: list[Entry]) -> Entry:
     """An entry that compiles itself when it is first called, and puts the result in its place in ``table``.
 

@@ -114,6 +114,8 @@ def exec_program(task: Task, file: File, name: bytes, argv: list[bytes], env: li
             exit_group(task, SIGSEGV)
             return GONE
         task.comm = name.rpartition(b"/")[2][:15]
+        if kernel.events is not None:
+            kernel.events.executed(task, name, argv)
         return REGISTERS_SET
     finally:
         program.release()

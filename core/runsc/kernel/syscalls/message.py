@@ -166,6 +166,8 @@ def sendto(
     length = min(length, MAX_RW_COUNT)
     file = socket_of(task, fd)
     address = copy_in_address(task, addr, addrlen) if addr else b""
+    if address and task.kernel.events is not None:
+        task.kernel.events.address(task, "send", address)
     flags &= ~MSG_CMSG_COMPAT
     if length <= CHUNK:
         data = task.mm.copy_in(buf, length)
@@ -210,6 +212,8 @@ class _Header:
 def _sendmsg(task: Task, file: SocketFile, addr: int, flags: int) -> Result:
     header = _Header(task, addr)
     address = task.mm.copy_in(header.name, header.namelen) if header.namelen else b""
+    if address and task.kernel.events is not None:
+        task.kernel.events.address(task, "send", address)
     scm = None
     if header.controllen:
         if header.controllen > OPTMEM_MAX:

@@ -161,14 +161,20 @@ def socketpair(task: Task, family: SockDomain, type_: SockType, protocol: Int, s
 def bind(task: Task, fd: Fd, addr: InSockaddr, addrlen: Int) -> Result:
     """bind(2)."""
     file = socket_of(task, fd)
-    file.bind(task, copy_in_address(task, addr, addrlen))
+    address = copy_in_address(task, addr, addrlen)
+    if task.kernel.events is not None:
+        task.kernel.events.address(task, "bind", address)
+    file.bind(task, address)
     return 0
 
 
 @syscall(50)
 def listen(task: Task, fd: Fd, backlog: Int) -> Result:
     """listen(2)."""
-    socket_of(task, fd).listen(task, backlog)
+    file = socket_of(task, fd)
+    if task.kernel.events is not None:
+        task.kernel.events.address(task, "listen", file.getsockname())
+    file.listen(task, backlog)
     return 0
 
 
@@ -177,6 +183,8 @@ def connect(task: Task, fd: Fd, addr: InSockaddr, addrlen: Int) -> Result:
     """connect(2)."""
     file = socket_of(task, fd)
     address = copy_in_address(task, addr, addrlen)
+    if task.kernel.events is not None:
+        task.kernel.events.address(task, "connect", address)
     try:
         file.connect(task, address)
     except WouldBlock:

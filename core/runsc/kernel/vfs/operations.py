@@ -155,6 +155,8 @@ def _open_creating(
         if where.mount.read_only():
             raise LinuxError(EROFS)
         require(directory, task.cred, MAY_WRITE | MAY_EXEC)
+        if task.kernel.events is not None:
+            task.kernel.events.file_open(task, where, dentry.name, flags)
         inode = directory.create(dentry.name, S_IFREG | _creation_mode(task, directory, mode), task.cred)
         dentry.inode = inode
         # The new file is opened whatever its mode says: no permission is asked for.
@@ -208,6 +210,8 @@ def open_found(task: Task, path: Path, flags: int) -> File | FifoOpening:
         raise LinuxError(EPERM)
     if access and kind == S_IFREG and path.mount.read_only():
         raise LinuxError(EROFS)
+    if task.kernel.events is not None:
+        task.kernel.events.file_open(task, path, b"", flags)
     if kind == S_IFIFO:
         fifo = open_fifo(inode, path, flags & ~(_OPENING_FLAGS | O_NOCTTY), task)
         if task.kernel.notify is not None and not isinstance(fifo, FifoOpening):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from runsc.log import Log
     from runsc.plugins.loader import Plugin
+    from runsc.plugins.observers import Observer
     from runsc.sandbox.jail.bpf import AllowList
 
 #: Values of ``--jail``. With LOG, refused host calls are written to the debug log and answered EPERM.
@@ -29,20 +30,28 @@ OFF = "off"
 
 
 class Jail:
-    """The jail of this process, for the chosen plugins. ``listener``: the socket that commands connect to, if
-    there is one.
+    """The jail of this process, for the chosen plugins and ``observers``. ``listener``: the socket that
+    commands connect to, if there is one.
 
     ``confine`` goes before the plugins make anything, ``close`` before the first guest program is looked at.
     """
 
-    __slots__ = ("closed", "listener", "log", "mode", "plugins")
+    __slots__ = ("closed", "listener", "log", "mode", "observers", "plugins")
 
-    def __init__(self, mode: str, plugins: Sequence[Plugin], log: Log, listener: int = -1) -> None:
+    def __init__(
+        self,
+        mode: str,
+        plugins: Sequence[Plugin],
+        log: Log,
+        listener: int = -1,
+        observers: Sequence[Observer] = (),
+    ) -> None:
         self.mode = mode
         self.plugins = plugins
         self.log = log
         self.closed = False
         self.listener = listener
+        self.observers = observers
         if mode == OFF:
             log.warning("the sandbox's process is not jailed (--jail=off)")
 
@@ -89,8 +98,8 @@ class Jail:
         declared = [(CORE, "the core", core_calls(os.getpid()))]
         if self.listener >= 0:
             declared.append((CORE, "the core", control_calls(self.listener)))
-        for plugin, thing in zip(self.plugins, made, strict=True):
-            entry = plugin.entry
+        pairs = [(plugin.entry, thing) for plugin, thing in zip(self.plugins, made, strict=True)]
+        for entry, thing in (*pairs, *((observer.entry, observer) for observer in self.observers)):
             who = f"{entry.kind} {entry.name} ({entry.origin})"
             declared.append((entry.kind, who, thing.host_calls()))
         return allow_list(declared)

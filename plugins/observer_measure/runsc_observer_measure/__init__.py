@@ -1,0 +1,1 @@
+"""The observer ``measure``: where a sandbox's time goes, system call by system call."""

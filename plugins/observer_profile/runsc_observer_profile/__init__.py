@@ -1,0 +1,1 @@
+"""The observer ``profile``: which system calls a program needs."""

@@ -1,0 +1,1 @@
+"""The observer ``trace``: what happens in a sandbox, as JSON."""
