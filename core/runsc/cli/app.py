@@ -83,6 +83,10 @@ def _defaults(spec: CommandSpec) -> object:
         from runsc.cli.do import Options
 
         return Options()
+    if spec.name == "ab":
+        from runsc.cli.ab import Options as AbOptions
+
+        return AbOptions()
     if spec.name in ("kill", "delete", "create", "run"):
         from runsc.cli.lifecycle import Options as LifecycleOptions
 

@@ -65,6 +65,25 @@ COMMANDS: tuple[CommandSpec, ...] = (
         DO_FLAGS,
     ),
     CommandSpec(
+        "ab",
+        "Run a command under several configurations in turn, and tell what differs.",
+        "CMD [ARG...]",
+        (
+            Flag(
+                "variant",
+                REPEAT,
+                "A configuration: FLAG=VALUE,... of runsc, 'default', 'native', or runtime=PATH of another"
+                " OCI runtime. NAME: in front names it. The first one is the baseline.",
+                metavar="VARIANT",
+            ),
+            Flag("runs", INT, "How often each is run.", metavar="N"),
+            Flag("warmup", INT, "How often each is run before that counts.", metavar="N"),
+            Flag("workload", STRING, "A file with lines NAME: COMMAND, instead of CMD.", metavar="FILE"),
+            Flag("json", STRING, "Write the figures to this file.", metavar="FILE"),
+            Flag("html", STRING, "Write a page with plots to this file.", metavar="FILE"),
+        ),
+    ),
+    CommandSpec(
         "profile",
         "Run a command as 'do' does, and print the OCI seccomp profile that it needs.",
         "CMD [ARG...]",

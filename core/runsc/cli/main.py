@@ -93,6 +93,10 @@ def _run(config: Config, words: list[str]) -> int:
             from runsc.cli.do import do
 
             return do(config, spec.flags, rest, started)
+        if name == "ab":
+            from runsc.cli.ab import ab
+
+            return ab(config, spec.flags, rest)
         if name == "profile":
             from runsc.cli.profile import profile
 

@@ -41,7 +41,8 @@ class Meter:
     """Writes to ``output``, which it closes."""
 
     __slots__ = (
-        "_entered", "_output", "_process", "_started", "guest_system_ns", "guest_user_ns", "sums", "threads",
+        "_entered", "_output", "_process", "_running", "_started", "guest_system_ns", "guest_user_ns", "sums",
+        "threads",
     )  # fmt: skip
 
     def __init__(self, output: BinaryIO) -> None:
@@ -49,6 +50,7 @@ class Meter:
         self._started = time.monotonic_ns()
         self._process = time.process_time_ns()
         self._entered = 0
+        self._running = False
         self.sums: dict[str, Sum] = {}
         self.threads = 0
         self.guest_user_ns = 0
@@ -72,6 +74,14 @@ class Meter:
             total.handler_ns += spent
         if call.result is not None and -4096 < call.result < 0:
             total.errors += 1
+
+    @hookimpl
+    def program_executed(self) -> None:
+        if not self._running:
+            # What came before is the sandbox's own start.
+            self._running = True
+            self._started = time.monotonic_ns()
+            self._process = time.process_time_ns()
 
     @hookimpl
     def process_exited(self, task: Task, status: int, thread: bool) -> None:
