@@ -27,8 +27,8 @@ NET_BROADCAST = MAPPED + b"\x7f\xff\xff\xff"
 _INET = AF_INET.to_bytes(2, "little")
 _INET6 = AF_INET6.to_bytes(2, "little")
 
-#: What an address is to the loopback (RTN_*).
-LOCAL, BROADCAST, MULTICAST, UNREACHABLE = range(4)
+#: What an address is to the stack: its own, or to be reached by a wire (RTN_*).
+LOCAL, BROADCAST, MULTICAST, UNREACHABLE, REMOTE = range(5)
 
 
 def family_of(address: bytes) -> int:
@@ -56,7 +56,7 @@ def is_link_local(ip: bytes) -> bool:
 
 
 def kind_of(ip: bytes) -> int:
-    """What the only interface there is makes of a destination."""
+    """What the loopback makes of a destination."""
     if ip[:12] == MAPPED:
         if ip[12] == 127:
             return BROADCAST if ip == NET_BROADCAST else LOCAL

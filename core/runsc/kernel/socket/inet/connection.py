@@ -30,6 +30,7 @@ from runsc.abi.inet import (
     TCP_FIN_WAIT2,
     TCP_LAST_ACK,
     TCP_LISTEN,
+    TCP_SYN_RECV,
     TCP_SYN_SENT,
     TCP_SYNCNT,
     TCP_TIME_WAIT,
@@ -41,7 +42,7 @@ from runsc.abi.time import NSEC_PER_SEC
 from runsc.kernel.errors import WOULD_BLOCK, LinuxError
 from runsc.kernel.fs.anon import anon_inodes
 from runsc.kernel.socket.inet import stream
-from runsc.kernel.socket.inet.addresses import ANY4, ANY6, LOCAL, is_link_local, kind_of, unspecified
+from runsc.kernel.socket.inet.addresses import ANY4, ANY6, LOCAL, REMOTE, is_link_local, unspecified
 from runsc.kernel.socket.inet.stack import TimeWait
 from runsc.kernel.vfs.inode import Inode
 
@@ -122,23 +123,35 @@ def admit_waiting(socket: TcpSocket) -> None:
         _meet(other, socket)
 
 
-def _meet(client: TcpSocket, listener: TcpSocket) -> None:
-    """Make the socket at the server's end of a new connection, and put it into the listener's queue."""
-    assert client.remote is not None
-    stack = client.stack
+def make_child(listener: TcpSocket, local: Endpoint, remote: Endpoint) -> TcpSocket:
+    """The socket at the server's end of a new connection, in the tables."""
+    stack = listener.stack
     uid, gid = listener.inode.uid, listener.inode.gid
     anon = anon_inodes(listener.kernel)
     inode = Inode(anon.sockfs, anon.number(), listener.inode.mode, uid, gid)
     child = stream.TcpSocket(listener.kernel, inode, 0, listener.family)
     child.inherit(listener)
     child.uid = listener.uid
-    child.local, child.remote = client.remote, client.local
-    child.hold_port(child.local[1])
-    old = stack.connections.get((child.local, child.remote))
+    child.local, child.remote = local, remote
+    child.hold_port(local[1])
+    old = stack.connections.get((local, remote))
     if isinstance(old, TimeWait):
         stack.forget(old)
-    stack.connections[child.local, child.remote] = child
+    stack.connections[local, remote] = child
+    return child
+
+
+def _meet(client: TcpSocket, listener: TcpSocket) -> None:
+    """Both ends of a connection over the loopback."""
+    assert client.remote is not None
+    child = make_child(listener, client.remote, client.local)
     client.peer, child.peer = child, client
+    enqueue(child, listener)
+    _connected(client)
+
+
+def enqueue(child: TcpSocket, listener: TcpSocket) -> None:
+    """The connection is made: it waits to be accepted."""
     child.get()  # the queue's
     child.established()
     seconds = listener.levels.get((IPPROTO_TCP, TCP_DEFER_ACCEPT), 0)
@@ -151,7 +164,6 @@ def _meet(client: TcpSocket, listener: TcpSocket) -> None:
     else:
         listener.accepted.append(child)
         listener.queue.wake(stream.READ_EVENTS)
-    _connected(client)
 
 
 def undefer(child: TcpSocket, timer: object = True) -> None:
@@ -226,7 +238,8 @@ def fast_open(socket: TcpSocket, task: Task, address: bytes) -> None:
 def _begin(socket: TcpSocket, address: bytes) -> None:
     """Send the SYN, as it were: choose addresses and port, find the listener (tcp_v4_connect)."""
     remote = socket.destination(address)
-    if kind_of(remote[0]) != LOCAL:
+    kind = socket.stack.kind_of(remote[0])
+    if kind not in (LOCAL, REMOTE):
         raise LinuxError(EINVAL if is_link_local(remote[0]) else ENETUNREACH)
     stack = socket.stack
     stack.expire()
@@ -248,6 +261,9 @@ def _begin(socket: TcpSocket, address: bytes) -> None:
     socket.state = TCP_SYN_SENT
     socket.progress = stream.CONNECTING
     stack.connections[socket.local, remote] = socket
+    if kind == REMOTE and stack.wire is not None:
+        stack.wire.connect(socket)
+        return
     listener = stack.listener(remote, socket.local)
     if listener is not None:
         if len(listener.accepted) <= listener.backlog:
@@ -264,6 +280,7 @@ def _begin(socket: TcpSocket, address: bytes) -> None:
 
 
 def _connected(socket: TcpSocket) -> None:
+    """A socket that was connecting is connected."""
     if socket.timer is not None:
         socket.timer.cancel()
         socket.timer = None
@@ -293,7 +310,10 @@ def disconnect(socket: TcpSocket) -> None:
     state = socket.state
     if state == TCP_LISTEN:
         _stop_listening(socket)
-    elif state in (TCP_ESTABLISHED, TCP_CLOSE_WAIT, TCP_FIN_WAIT1, TCP_FIN_WAIT2, TCP_CLOSING, TCP_LAST_ACK):
+    elif state in (
+        TCP_ESTABLISHED, TCP_SYN_RECV, TCP_CLOSE_WAIT, TCP_FIN_WAIT1, TCP_FIN_WAIT2, TCP_CLOSING,
+        TCP_LAST_ACK,
+    ):  # fmt: skip
         abort(socket)
         socket.error = ECONNRESET
     elif state == TCP_SYN_SENT:
@@ -331,7 +351,7 @@ def shutdown(socket: TcpSocket, how: int) -> None:
             return
         socket.shut |= how
         if how & stream.SEND_SHUTDOWN:
-            if state == TCP_ESTABLISHED:
+            if state in (TCP_ESTABLISHED, TCP_SYN_RECV):
                 socket.state = TCP_FIN_WAIT1
                 _send_fin(socket)
             elif state == TCP_CLOSE_WAIT:
@@ -344,6 +364,9 @@ def shutdown(socket: TcpSocket, how: int) -> None:
 def _send_fin(socket: TcpSocket) -> None:
     """A FIN goes to the other end, behind the data."""
     peer = socket.peer
+    if socket.wire is not None:
+        socket.wire.send_fin()
+        return
     if peer is None:
         # That is closed already: it was the last thing it waited for.
         if socket.peer_left is not None:
@@ -354,12 +377,12 @@ def _send_fin(socket: TcpSocket) -> None:
     if peer.deferred is not None:
         undefer(peer)
     if peer.queued <= peer.window:
-        _fin_arrives(peer)
+        fin_arrives(peer)
     else:
         peer.stuffed = True
 
 
-def _fin_arrives(socket: TcpSocket) -> None:
+def fin_arrives(socket: TcpSocket) -> None:
     """The other end sends no more (tcp_fin), and hears that this is known."""
     socket.fin_coming = False
     socket.shut |= stream.RCV_SHUTDOWN
@@ -374,21 +397,24 @@ def _fin_arrives(socket: TcpSocket) -> None:
         if other.state == TCP_FIN_WAIT1:
             other.state = TCP_FIN_WAIT2
         elif other.state == TCP_CLOSING:
-            _time_wait(other)
+            time_wait(other)
         elif other.state == TCP_LAST_ACK:
             finish(other)
     if state == TCP_FIN_WAIT2:
-        _time_wait(socket)
+        time_wait(socket)
     socket.queue.wake()
 
 
 def drained(socket: TcpSocket) -> None:
     """Some of what had to wait was read: the FIN may arrive, the sender may go on."""
+    if socket.wire is not None:
+        socket.wire.drained()
+        return
     peer = socket.peer
     waits = False
     if socket.fin_coming:
         if socket.queued <= socket.window:
-            _fin_arrives(socket)
+            fin_arrives(socket)
         else:
             waits = True
     if peer is not None and peer.nospace:
@@ -400,7 +426,7 @@ def drained(socket: TcpSocket) -> None:
     socket.stuffed = waits
 
 
-def _time_wait(socket: TcpSocket) -> None:
+def time_wait(socket: TcpSocket) -> None:
     """The end of who closed first: something is left in its place (tcp_time_wait)."""
     _unhash(socket)
     socket.stack.linger(socket, TCP_TIME_WAIT)
@@ -419,8 +445,11 @@ def finish(socket: TcpSocket) -> None:
     socket.state = TCP_CLOSE
     socket.shut = stream.SHUTDOWN_MASK
     _unhash(socket)
-    if not socket.bound_port:
+    if not socket.bound_port or socket.gone:
         socket.give_back_port()
+    wire, socket.wire = socket.wire, None
+    if wire is not None:
+        wire.end()
     if socket.timer is not None:
         socket.timer.cancel()
         socket.timer = None
@@ -462,6 +491,8 @@ def abort(socket: TcpSocket) -> None:
     """End it with a RST to the other end."""
     peer = socket.peer
     left = socket.peer_left
+    if socket.wire is not None:
+        socket.wire.send_reset()
     finish(socket)
     if peer is not None and peer is not socket:
         reset(peer)
@@ -494,7 +525,8 @@ def close(socket: TcpSocket) -> None:
     _purge(socket)
     if socket.deferred is not None:
         undefer(socket)
-    socket.give_back_port()
+    if socket.wire is None:
+        socket.give_back_port()
     stack.expire()
 
 
@@ -502,12 +534,15 @@ def _close_connection(socket: TcpSocket, state: int) -> None:
     """A FIN, if none was sent; the other end goes on alone."""
     socket.shut = stream.SHUTDOWN_MASK
     peer = socket.peer
-    if state == TCP_ESTABLISHED:
+    if state in (TCP_ESTABLISHED, TCP_SYN_RECV):
         socket.state = TCP_FIN_WAIT1
         _send_fin(socket)
     elif state == TCP_CLOSE_WAIT:
         socket.state = TCP_LAST_ACK
         _send_fin(socket)
+    if socket.wire is not None:
+        socket.wire.orphaned()
+        return
     if socket.state == TCP_CLOSE or peer is None:
         return
     if socket.state in (TCP_FIN_WAIT1, TCP_FIN_WAIT2):

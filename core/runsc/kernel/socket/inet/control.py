@@ -11,6 +11,7 @@ from runsc.abi.inet import (
     IN6_PKTINFO,
     IN_PKTINFO,
     IP_MULTICAST_ALL,
+    IP_MULTICAST_LOOP,
     IP_MULTICAST_TTL,
     IP_PKTINFO,
     IP_RECVERR,
@@ -25,6 +26,7 @@ from runsc.abi.inet import (
     IPV6_HOPLIMIT,
     IPV6_MULTICAST_ALL,
     IPV6_MULTICAST_HOPS,
+    IPV6_MULTICAST_LOOP,
     IPV6_PKTINFO,
     IPV6_RECVERR,
     IPV6_RECVHOPLIMIT,
@@ -39,6 +41,7 @@ from runsc.abi.inet import (
 from runsc.abi.socket import CMSGHDR, MSG_ERRQUEUE, SO_TIMESTAMP, SO_TIMESTAMPNS, SOL_SOCKET
 from runsc.abi.time import NSEC_PER_SEC, TIMESPEC, TIMEVAL
 from runsc.kernel.errors import LinuxError
+from runsc.kernel.socket.devices import devices_of
 from runsc.kernel.socket.file import Received
 from runsc.kernel.socket.inet.addresses import (
     ANY4,
@@ -49,7 +52,6 @@ from runsc.kernel.socket.inet.addresses import (
     is_v4,
     join4,
     join6,
-    kind_of,
     loopback_like,
 )  # fmt: skip
 
@@ -62,8 +64,6 @@ if TYPE_CHECKING:
 
 #: The loopback's interface number.
 _LO = 1
-#: Type and code of the ICMP messages for a port that nobody has.
-_UNREACHABLE4, _UNREACHABLE6 = 3, 1
 
 
 def message(level: int, kind: int, data: bytes) -> bytes:
@@ -88,7 +88,7 @@ def build(socket: DatagramSocket, found: Datagram) -> bytes:
     destination = found.destination
     if socket.v6:
         if levels.get((IPPROTO_IPV6, IPV6_RECVPKTINFO)):
-            out += message(IPPROTO_IPV6, IPV6_PKTINFO, IN6_PKTINFO.pack(destination[0], _LO))
+            out += message(IPPROTO_IPV6, IPV6_PKTINFO, IN6_PKTINFO.pack(destination[0], found.index))
         if not v4:
             if levels.get((IPPROTO_IPV6, IPV6_RECVHOPLIMIT)):
                 out += message(IPPROTO_IPV6, IPV6_HOPLIMIT, found.ttl.to_bytes(4, "little"))
@@ -96,8 +96,9 @@ def build(socket: DatagramSocket, found: Datagram) -> bytes:
                 out += message(IPPROTO_IPV6, IPV6_TCLASS, found.tclass.to_bytes(4, "little"))
     if v4:
         if levels.get((IPPROTO_IP, IP_PKTINFO)):
-            own = destination[0] if kind_of(destination[0]) == LOCAL else loopback_like(ANY4)
-            out += message(IPPROTO_IP, IP_PKTINFO, IN_PKTINFO.pack(_LO, own[12:], destination[0][12:]))
+            own = _specific(socket, destination[0], found.index)
+            info = IN_PKTINFO.pack(found.index, own[12:], destination[0][12:])
+            out += message(IPPROTO_IP, IP_PKTINFO, info)
         if levels.get((IPPROTO_IP, IP_RECVTTL)):
             out += message(IPPROTO_IP, IP_TTL, found.ttl.to_bytes(4, "little"))
         if levels.get((IPPROTO_IP, IP_RECVTOS)):
@@ -107,36 +108,49 @@ def build(socket: DatagramSocket, found: Datagram) -> bytes:
     return out
 
 
-def error_message(socket: DatagramSocket, target: Endpoint, data: bytes, errno: int, code: int) -> Received:
-    """An entry of the error queue: the datagram that failed, where it went, and why."""
-    v4 = is_v4(target[0])
-    if v4:
-        told = EXTENDED_ERR.pack(errno, SO_EE_ORIGIN_ICMP, _UNREACHABLE4, code, 0, 0, 0)
-        offender = join4(loopback_like(target[0]), 0)
+def _specific(socket: DatagramSocket, ip: bytes, index: int) -> bytes:
+    """The own address that stands for a destination (ipi_spec_dst)."""
+    stack = socket.stack
+    if stack.kind_of(ip) == LOCAL:
+        return ip
+    if index > 1 and stack.wire is not None:
+        return stack.wire.address_of(index, True) or ANY4
+    return loopback_like(ANY4)
+
+
+def error_message(
+    socket: DatagramSocket, target: Endpoint, data: bytes, errno: int, reason: tuple[int, int],
+    offender: bytes, info: int = 0,
+) -> Received:  # fmt: skip
+    """An entry of the error queue: the datagram that failed, where it went, why (type and code of ICMP), and
+    who said so."""
+    if is_v4(target[0]):
+        told = EXTENDED_ERR.pack(errno, SO_EE_ORIGIN_ICMP, *reason, 0, info, 0)
+        who = join4(offender, 0)
         level, kind = IPPROTO_IP, IP_RECVERR
     else:
-        told = EXTENDED_ERR.pack(errno, SO_EE_ORIGIN_ICMP6, _UNREACHABLE6, 4, 0, 0, 0)
-        offender = join6(loopback_like(target[0]), 0)
+        told = EXTENDED_ERR.pack(errno, SO_EE_ORIGIN_ICMP6, *reason, 0, info, 0)
+        who = join6(offender, 0)
         level, kind = IPPROTO_IPV6, IPV6_RECVERR
     entry = Received(data, len(data), socket.join(target), MSG_ERRQUEUE)
-    entry.control = message(level, kind, told + offender)
+    entry.control = message(level, kind, told + who)
     return entry
 
 
-def hears(socket: DatagramSocket, ip: bytes) -> bool:
+def hears(socket: DatagramSocket, ip: bytes, index: int = _LO) -> bool:
     """Does a multicast to ``ip`` reach the socket: is it a member, or takes it all there is?"""
     joined = socket.groups()
-    if joined and (ip, _LO) in joined:
+    if joined and (ip, index) in joined:
         return True
     if not is_v4(ip):
-        return bool(socket.levels.get((IPPROTO_IPV6, IPV6_MULTICAST_ALL), 1)) and _anybody(socket, ip)
-    return bool(socket.levels.get((IPPROTO_IP, IP_MULTICAST_ALL), 1)) and _anybody(socket, ip)
+        return bool(socket.levels.get((IPPROTO_IPV6, IPV6_MULTICAST_ALL), 1)) and _anybody(socket, ip, index)
+    return bool(socket.levels.get((IPPROTO_IP, IP_MULTICAST_ALL), 1)) and _anybody(socket, ip, index)
 
 
-def _anybody(socket: DatagramSocket, ip: bytes) -> bool:
+def _anybody(socket: DatagramSocket, ip: bytes, index: int) -> bool:
     """Is any socket of the host a member? Else the interface wouldn't take it."""
     return any(
-        (ip, _LO) in (owner.groups() or ())  # type: ignore[attr-defined]
+        (ip, index) in (owner.groups() or ())  # type: ignore[attr-defined]
         for owners in socket.stack.udp.owners.values()
         for owner in owners
     )
@@ -206,11 +220,18 @@ class Sending:
             elif level in (IPPROTO_IP, IPPROTO_UDP) or (level == IPPROTO_IPV6 and self.socket.v6):
                 raise LinuxError(EINVAL)
 
+    def loops(self) -> bool:
+        """Do members on this host get what is sent to a group (IP_MULTICAST_LOOP)?"""
+        levels = self.socket.levels
+        if self.socket.v6:
+            return bool(levels.get((IPPROTO_IPV6, IPV6_MULTICAST_LOOP), 1))
+        return bool(levels.get((IPPROTO_IP, IP_MULTICAST_LOOP), 1))
+
     def _use(self, own: bytes) -> None:
-        if self.index not in (0, _LO):
+        if self.index and devices_of(self.socket.kernel).by_index(self.index) is None:
             raise LinuxError(ENODEV)
         if is_any(own):
             return
-        if kind_of(own) != LOCAL:
+        if self.socket.stack.kind_of(own) != LOCAL:
             raise LinuxError(EINVAL)
         self.source = own

@@ -62,7 +62,7 @@ from runsc.abi.socket import (
 )  # fmt: skip
 from runsc.kernel.errors import WOULD_BLOCK, LinuxError
 from runsc.kernel.socket.file import Received
-from runsc.kernel.socket.inet import control
+from runsc.kernel.socket.inet import control, options
 from runsc.kernel.socket.inet.addresses import (
     ANY4,
     ANY6,
@@ -70,12 +70,14 @@ from runsc.kernel.socket.inet.addresses import (
     LIMITED_BROADCAST,
     LOCAL,
     MULTICAST,
+    NET_BROADCAST,
     UNREACHABLE,
     family_of,
     is_any,
     is_link_local,
+    is_multicast,
     is_v4,
-    kind_of,
+    loopback_like,
     unspecified,
 )  # fmt: skip
 from runsc.kernel.socket.inet.socket import InetSocket
@@ -97,6 +99,8 @@ _RCV_SHUTDOWN, _SEND_SHUTDOWN = 1, 2
 #: The most that a datagram holds.
 MAX_DATAGRAM = 65507
 MAX_DATAGRAM6 = 65527
+#: How many entries an error queue keeps.
+MAX_ERRORS = 64
 #: What describes a datagram in a buffer, and the headers and room in front of its data.
 _SKBUFF, _SHARED_INFO, _HEADERS = 256, 320, 92
 
@@ -116,16 +120,19 @@ _UDP_OPTIONS = frozenset((
 
 
 class Datagram:
-    """One in a queue. ``meta``: what ancillary data can tell of it."""
+    """One in a queue, with what ancillary data can tell of it; ``index``: the interface it came by."""
 
-    __slots__ = ("cost", "data", "destination", "source", "stamp", "tclass", "ttl")
+    __slots__ = ("cost", "data", "destination", "index", "source", "stamp", "tclass", "ttl")
 
-    def __init__(self, data: bytes, source: Endpoint, destination: Endpoint, ttl: int, tclass: int) -> None:
+    def __init__(
+        self, data: bytes, source: Endpoint, destination: Endpoint, ttl: int, tclass: int, index: int = 1
+    ) -> None:
         self.data = data
         self.source = source
         self.destination = destination
         self.ttl = ttl
         self.tclass = tclass
+        self.index = index
         self.cost = cost_of(len(data))
         self.stamp = time_ns()
 
@@ -156,12 +163,23 @@ class DatagramSocket(InetSocket):
             return
         self.autobind()
         remote = self.destination(address)
-        kind = kind_of(remote[0])
+        kind = self.stack.kind_of(remote[0])
         if kind == BROADCAST and not self.options.get(SO_BROADCAST):
             raise LinuxError(EACCES)
         if kind != BROADCAST and not self.reachable(remote[0]):
             raise LinuxError(self._no_route(remote[0]))
         self._set_remote(remote)
+
+    def source_to(self, ip: bytes, kind: int, sending: control.Sending) -> bytes:
+        """The own address of a datagram to ``ip``; that of the interface it leaves by, for a multicast."""
+        own = self.local[0]
+        wire = self.stack.wire
+        if wire is not None and kind in (MULTICAST, BROADCAST) and (is_any(own) or is_multicast(own)):
+            index = sending.index or options.multicast_interface(self, ip)
+            found = wire.address_of(index, is_v4(ip)) if index > 1 else b""
+            if found:
+                return found
+        return self.source_for(ip)
 
     def _no_route(self, ip: bytes) -> int:
         """Link-local addresses want an interface; nothing else is anywhere."""
@@ -271,12 +289,22 @@ class DatagramSocket(InetSocket):
 
     def refused(self, target: Endpoint, data: bytes, code: int) -> None:
         """ICMP says that nobody was there (__udp4_lib_err)."""
+        reason = (3, code) if is_v4(target[0]) else (1, 4)
+        self.failed(target, data, ECONNREFUSED, reason, loopback_like(target[0]), True)
+
+    def failed(
+        self, target: Endpoint, data: bytes, errno: int, reason: tuple[int, int], offender: bytes, hard: bool,
+        info: int = 0,
+    ) -> None:  # fmt: skip
+        """ICMP says that a datagram to ``target`` didn't get there: ``reason`` is the type and the code,
+        ``offender`` who said so. A soft error is for the error queue alone."""
         level, name = (IPPROTO_IP, IP_RECVERR) if is_v4(target[0]) else (IPPROTO_IPV6, IPV6_RECVERR)
         if self.levels.get((level, name)):
-            self.errors.append(control.error_message(self, target, data, ECONNREFUSED, code))
-        elif self.remote is None:
+            if len(self.errors) < MAX_ERRORS:
+                self.errors.append(control.error_message(self, target, data, errno, reason, offender, info))
+        elif not hard or self.remote is None:
             return
-        self.error = ECONNREFUSED
+        self.error = errno
         self.queue.wake()
 
     # -- readiness ----------------------------------------------------------------------------
@@ -339,7 +367,7 @@ class UdpSocket(DatagramSocket):
             scm.discard()
         if self.error and self.remote is not None:
             raise LinuxError(self.take_error())
-        kind = kind_of(target[0])
+        kind = self.stack.kind_of(target[0])
         if kind == UNREACHABLE or (kind == MULTICAST and not (self.reachable(target[0]) or sending.index)):
             if not is_v4(target[0]) or target[0] != LIMITED_BROADCAST or not (self.device or sending.index):
                 raise LinuxError(ENETUNREACH)
@@ -366,39 +394,31 @@ class UdpSocket(DatagramSocket):
     def _transmit(self, target: Endpoint, data: bytes, sending: control.Sending) -> None:
         """Put it into the queues of those that it is for; nobody: the sender hears of that."""
         stack = self.stack
-        ip = sending.source or self.source_for(target[0])
+        kind = stack.kind_of(target[0])
+        ip = sending.source or self.source_to(target[0], kind, sending)
         source = (ip, self.local[1])
+        if kind > LOCAL and stack.wire is not None:
+            looped = kind == MULTICAST and sending.loops()
+            if kind != BROADCAST or target[0] != NET_BROADCAST:
+                stack.wire.send_datagram(self, target, source, data, sending)
+                if not looped:
+                    return
         stack.packets += 1
         stack.octets += len(data) + 42
-        kind = kind_of(target[0])
-        message = Datagram(data, source, target, sending.ttl, sending.tclass)
         if kind == LOCAL:
+            message = Datagram(data, source, target, sending.ttl, sending.tclass)
             found = stack.receiver(self._table(), target, source)
             if found is None:
                 self.refused(target, data, 3)
             else:
                 found.deliver(message)
             return
-        for other in self._all_receivers(target, source, kind):
-            other.deliver(Datagram(data, source, target, sending.ttl, sending.tclass))
+        index = sending.index or self.device or 1
+        if kind == MULTICAST and stack.wire is not None and index == 1:
+            index = options.multicast_interface(self, target[0]) or 1
+        for other in all_receivers(self._table(), target, source, kind, index):
+            other.deliver(Datagram(data, source, target, sending.ttl, sending.tclass, index))
 
-    def _all_receivers(self, target: Endpoint, source: Endpoint, kind: int) -> list[UdpSocket]:
-        """Everybody whom a multicast or broadcast reaches (__udp4_lib_mcast_deliver)."""
-        found = []
-        for owner in self._table().owners.get(target[1], ()):
-            socket: UdpSocket = owner  # type: ignore[assignment]
-            if socket.local[0] != target[0] and not is_any(socket.local[0]):
-                continue
-            if is_v4(target[0]) and socket.only6:
-                continue
-            if not is_v4(target[0]) and not socket.v6:
-                continue
-            if socket.remote is not None and socket.remote != source:
-                continue
-            if kind == MULTICAST and not control.hears(socket, target[0]):
-                continue
-            found.append(socket)
-        return found
 
     def set_protocol(self, task: Task, name: int, value: bytes) -> None:
         """udp_lib_setsockopt."""
@@ -431,3 +451,23 @@ class UdpSocket(DatagramSocket):
         return self.levels.get((IPPROTO_UDP, name), 0).to_bytes(4, "little")
 
 
+def all_receivers(
+    table: PortTable, target: Endpoint, source: Endpoint, kind: int, index: int
+) -> list[UdpSocket]:
+    """Everybody whom a multicast or broadcast at an interface reaches (__udp4_lib_mcast_deliver)."""
+    found = []
+    for owner in table.owners.get(target[1], ()):
+        socket: UdpSocket = owner  # type: ignore[assignment]
+        if socket.local[0] != target[0] and not is_any(socket.local[0]):
+            continue
+        if is_v4(target[0]):
+            if socket.only6:
+                continue
+        elif not socket.v6:
+            continue
+        if socket.remote is not None and socket.remote != source:
+            continue
+        if kind == MULTICAST and not control.hears(socket, target[0], index):
+            continue
+        found.append(socket)
+    return found

@@ -24,8 +24,10 @@ def request(socket: InetSocket, task: Task, number: int, arg: int) -> int:
     """A request to an internet socket."""
     if number == SIOCINQ:
         task.mm.write_u32(arg, socket.pending_bytes())
-    elif number in (SIOCOUTQ, SIOCOUTQNSD):
+    elif number == SIOCOUTQ:
         task.mm.write_u32(arg, socket.unsent_bytes())
+    elif number == SIOCOUTQNSD:
+        task.mm.write_u32(arg, socket.not_sent_bytes())
     elif number == SIOCATMARK:
         task.mm.write_u32(arg, int(socket.at_mark()))
     elif number in (SIOCGSTAMP, SIOCGSTAMPNS):

@@ -94,7 +94,7 @@ from runsc.abi.socket import (
 from runsc.kernel.credentials import CAP_NET_ADMIN, CAP_NET_RAW
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.socket.devices import devices_of
-from runsc.kernel.socket.inet.addresses import MAPPED, is_multicast, split4, split6
+from runsc.kernel.socket.inet.addresses import LOCAL, MAPPED, is_multicast, is_v4, split4, split6
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -169,13 +169,14 @@ def freebind(socket: InetSocket) -> bool:
     )
 
 
-def multicast_interface(socket: InetSocket, v4: bool) -> int:
-    """The interface that multicasts leave by: there is no route that chooses one."""
-    if v4:
+def multicast_interface(socket: InetSocket, ip: bytes) -> int:
+    """The interface that a multicast leaves by, 0 if neither an option nor a route chooses one."""
+    if is_v4(ip):
         chosen = socket.levels.get((IPPROTO_IP, IP_MULTICAST_IF), 0)
     else:
         chosen = socket.levels.get((IPPROTO_IPV6, IPV6_MULTICAST_IF), 0)
-    return chosen or socket.device
+    wire = socket.stack.wire
+    return chosen or socket.device or (wire.multicast_index(ip) if wire is not None else 0)
 
 
 def _number(value: bytes) -> int:
@@ -394,6 +395,10 @@ def _membership(socket: InetSocket, task: Task, group: tuple[bytes, int], join: 
         raise LinuxError(EPROTO)
     if not is_multicast(ip):
         raise LinuxError(EINVAL)
+    wire = socket.stack.wire
+    if not index and wire is not None:
+        index = wire.multicast_index(ip)
+        group = (ip, index)
     if devices_of(task.kernel).by_index(index) is None:
         raise LinuxError(ENODEV)
     if join:
@@ -402,10 +407,14 @@ def _membership(socket: InetSocket, task: Task, group: tuple[bytes, int], join: 
         if len(groups) >= 20:  # net.ipv4.igmp_max_memberships
             raise LinuxError(ENOBUFS)
         groups.add(group)
+        if wire is not None and index > 1:
+            wire.join(ip, index)
     elif group not in groups:
         raise LinuxError(EADDRNOTAVAIL)
     else:
         groups.discard(group)
+        if wire is not None and index > 1:
+            wire.leave(ip, index)
 
 
 # -- getting ----------------------------------------------------------------------------------------
@@ -476,6 +485,12 @@ def _get_socket(socket: InetSocket, task: Task, name: int, length: int) -> bytes
     return socket.get_generic(task, SOL_SOCKET, name, length)
 
 
+def _mtu(socket: InetSocket, ip: bytes) -> int:
+    """The longest packet to ``ip``, 0 for the loopback's."""
+    wire = socket.stack.wire
+    return wire.mtu(ip) if wire is not None and socket.stack.kind_of(ip) != LOCAL else 0
+
+
 def _get_ip(socket: InetSocket, name: int, length: int) -> bytes:
     key = (IPPROTO_IP, name)
     if name in _IP_SWITCHES:
@@ -489,7 +504,7 @@ def _get_ip(socket: InetSocket, name: int, length: int) -> bytes:
     elif name == IP_MTU:
         if socket.remote is None:
             raise LinuxError(ENOTCONN)
-        number = _LOCAL_MTU4
+        number = _mtu(socket, socket.remote[0]) or _LOCAL_MTU4
     elif name == IP_MULTICAST_IF:
         return bytes(4)
     elif name == IP_UNICAST_IF:
@@ -512,7 +527,7 @@ def _get_ipv6(socket: InetSocket, name: int) -> bytes:
     if name == IPV6_MTU:
         if socket.remote is None:
             raise LinuxError(ENOTCONN)
-        return _pack(socket.levels.get(key, 0) or _LOCAL_MTU6)
+        return _pack(socket.levels.get(key, 0) or _mtu(socket, socket.remote[0]) or _LOCAL_MTU6)
     if name == IPV6_MULTICAST_IF:
         return _pack(socket.levels.get(key, 0))
     if name == IPV6_ADDRFORM:

@@ -13,7 +13,7 @@ from runsc.abi.inet import IPPROTO_ICMP, IPPROTO_ICMPV6
 from runsc.abi.socket import AF_INET6, MSG_OOB, SO_BROADCAST
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.socket.inet import control
-from runsc.kernel.socket.inet.addresses import BROADCAST, LOCAL, kind_of
+from runsc.kernel.socket.inet.addresses import BROADCAST, LOCAL, REMOTE
 from runsc.kernel.socket.inet.datagram import Datagram, DatagramSocket
 
 TYPE_CHECKING = False
@@ -70,18 +70,22 @@ class PingSocket(DatagramSocket):
         if scm is not None:
             sending.read(task, scm)
             scm.discard()
-        kind = kind_of(target[0])
+        kind = self.stack.kind_of(target[0])
         if kind == BROADCAST and not self.options.get(SO_BROADCAST):
             raise LinuxError(EACCES)
-        if kind != LOCAL:
+        if kind not in (LOCAL, REMOTE):
             raise LinuxError(ENETUNREACH)
         if self.shut & _SEND_SHUTDOWN:
             raise LinuxError(EPIPE)
         self.autobind()
+        own = self.source_for(target[0])
+        if kind == REMOTE and self.stack.wire is not None:
+            message = data[:2] + bytes(2) + self.num.to_bytes(2, "big") + data[6:]
+            self.stack.wire.send_datagram(self, target, (own, 0), message, sending)
+            return len(data)
         answer = bytes((reply, 0, 0, 0)) + self.num.to_bytes(2, "big") + data[6:]
         total = checksum(answer)
         answer = answer[:2] + total.to_bytes(2, "big") + answer[4:]
-        own = self.source_for(target[0])
         self.stack.packets += 2
         self.stack.octets += 2 * (len(data) + 34)
         self.deliver(Datagram(answer, (target[0], 0), (own, 0), sending.ttl, sending.tclass))

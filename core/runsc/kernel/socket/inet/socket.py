@@ -30,6 +30,7 @@ from runsc.kernel.socket.inet.addresses import (
     LOCAL,
     LOOPBACK4,
     MULTICAST,
+    REMOTE,
     UNREACHABLE,
     family_of,
     is_any,
@@ -38,7 +39,6 @@ from runsc.kernel.socket.inet.addresses import (
     is_v4,
     join4,
     join6,
-    kind_of,
     loopback_like,
     scope_of,
     split4,
@@ -139,7 +139,7 @@ class InetSocket(SocketFile):
 
     def _check_local(self, ip: bytes) -> None:
         """EADDRNOTAVAIL for what no socket can be bound to."""
-        if kind_of(ip) == UNREACHABLE and ip not in (ANY4, LIMITED_BROADCAST):
+        if self.stack.kind_of(ip) in (UNREACHABLE, REMOTE) and ip not in (ANY4, LIMITED_BROADCAST):
             if not options.freebind(self):
                 raise LinuxError(EADDRNOTAVAIL)
 
@@ -152,7 +152,7 @@ class InetSocket(SocketFile):
             narrow = is_link_local(ip) or (ip[0] == 0xFF and ip[1] & 0xF <= 2)
             if narrow and not scope and not self.device:
                 raise LinuxError(EINVAL)
-            if kind_of(ip) == UNREACHABLE and not options.freebind(self):
+            if self.stack.kind_of(ip) in (UNREACHABLE, REMOTE) and not options.freebind(self):
                 raise LinuxError(EADDRNOTAVAIL)
 
     def _take_port(self, ip: bytes, port: int) -> None:
@@ -210,14 +210,16 @@ class InetSocket(SocketFile):
     def source_for(self, ip: bytes) -> bytes:
         """The own address of what is sent to ``ip``."""
         own = self.local[0]
-        if is_any(own) or is_multicast(own) or kind_of(own) == BROADCAST or own == LIMITED_BROADCAST:
-            return loopback_like(ip)
+        if is_any(own) or is_multicast(own) or own == LIMITED_BROADCAST:
+            return self.stack.source_for(ip, self.device)
+        if self.stack.kind_of(own) == BROADCAST:
+            return self.stack.source_for(ip, self.device)
         return own
 
     def reachable(self, ip: bytes) -> bool:
         """Does a route lead there?"""
-        kind = kind_of(ip)
-        return kind == LOCAL or (kind == MULTICAST and options.multicast_interface(self, is_v4(ip)) != 0)
+        kind = self.stack.kind_of(ip)
+        return kind in (LOCAL, REMOTE) or (kind == MULTICAST and options.multicast_interface(self, ip) != 0)
 
     # -- options, requests --------------------------------------------------------------------
 
@@ -255,6 +257,10 @@ class InetSocket(SocketFile):
     def unsent_bytes(self) -> int:
         """SIOCOUTQ."""
         return 0
+
+    def not_sent_bytes(self) -> int:
+        """SIOCOUTQNSD."""
+        return self.unsent_bytes()
 
     def at_mark(self) -> bool:
         """SIOCATMARK: is the urgent byte next?"""

@@ -8,7 +8,15 @@ from time import monotonic_ns
 from runsc.abi.inet import TCP_FIN_WAIT2, TCP_TIME_WAIT
 from runsc.abi.socket import SO_REUSEADDR, SO_REUSEPORT
 from runsc.abi.time import NSEC_PER_SEC
-from runsc.kernel.socket.inet.addresses import ANY4, ANY6, is_v4
+from runsc.kernel.socket.inet.addresses import (
+    ANY4,
+    ANY6,
+    BROADCAST,
+    UNREACHABLE,
+    is_v4,
+    kind_of,
+    loopback_like,
+)
 from runsc.kernel.socket.inet.ports import PortTable
 
 TYPE_CHECKING = False
@@ -17,6 +25,7 @@ if TYPE_CHECKING:
     from runsc.kernel.socket.inet.addresses import Endpoint
     from runsc.kernel.socket.inet.datagram import UdpSocket
     from runsc.kernel.socket.inet.stream import TcpSocket
+    from runsc.kernel.socket.inet.wire import Wire
 
 #: How long what is left of a connection keeps its port (TCP_TIMEWAIT_LEN, tcp_fin_timeout).
 TIMEWAIT_NS = 60 * NSEC_PER_SEC
@@ -30,9 +39,9 @@ class TimeWait:
     """What is left of a connection whose socket is closed: it keeps the port and the four-tuple.
 
     ``state``: TCP_FIN_WAIT2 while the other end is open, then TCP_TIME_WAIT; ``expires``: ns on the monotonic
-    clock."""
+    clock; ``wire``: what is to be known of a connection to another machine."""
 
-    __slots__ = ("chosen", "expires", "family", "local", "only6", "options", "remote", "state", "uid")
+    __slots__ = ("chosen", "expires", "family", "local", "only6", "options", "remote", "state", "uid", "wire")
 
     def __init__(self, socket: TcpSocket, state: int) -> None:
         assert socket.remote is not None
@@ -45,17 +54,19 @@ class TimeWait:
         self.uid = socket.uid
         self.state = state
         self.expires = 0
+        self.wire = socket.wire.remains() if socket.wire is not None else None
 
 
 class Loopback:
     """The tables of one kernel.
 
     ``listeners``: by port; ``connections``: by local and remote endpoint; ``packets``, ``octets``: what went
-    through the interface.
+    through the interface; ``wire``: what leads to other machines, if anything does.
     """
 
     __slots__ = (
         "connections", "idents", "listeners", "octets", "packets", "tcp", "timewait", "udp", "udplite",
+        "wire",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -70,6 +81,22 @@ class Loopback:
         self.idents = PortTable()
         self.packets = 0
         self.octets = 0
+        self.wire: Wire | None = None
+
+    # -- addresses ----------------------------------------------------------------------------
+
+    def kind_of(self, ip: bytes) -> int:
+        """What a destination is."""
+        kind = kind_of(ip)
+        if kind == UNREACHABLE and self.wire is not None:
+            return self.wire.kind_of(ip)
+        return kind
+
+    def source_for(self, ip: bytes, index: int = 0) -> bytes:
+        """The own address of what is sent to ``ip``. Raises ENETUNREACH, EADDRNOTAVAIL."""
+        if self.wire is not None and (index > 1 or kind_of(ip) > BROADCAST):
+            return self.wire.source_for(ip, index)
+        return loopback_like(ip)
 
     # -- what is left of connections ----------------------------------------------------------
 

@@ -38,6 +38,7 @@ from runsc.abi.poll import (
 )  # fmt: skip
 from runsc.abi.socket import (
     MSG_ERRQUEUE,
+    MSG_MORE,
     MSG_OOB,
     MSG_PEEK,
     MSG_TRUNC,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from runsc.kernel.kernel import Kernel
     from runsc.kernel.socket.inet.ports import PortTable
     from runsc.kernel.socket.inet.stack import TimeWait
+    from runsc.kernel.socket.inet.wire import Connection
     from runsc.kernel.socket.scm import Ancillary
     from runsc.kernel.task import Task
     from runsc.kernel.timers import Timer
@@ -101,12 +103,14 @@ class TcpSocket(InetSocket):
     ``peer``: the other end's socket while that is open; ``orphaned``: it was closed, and ``peer_left`` is
     what is left of it. ``chunks``: what was sent here, of which ``offset`` bytes of the first are read and
     ``queued`` in all are not; ``window``: how much of that has arrived; ``stuffed``: something waits until
-    more is read: a FIN (``fin_coming``) or a sender that found no room (its ``nospace``). """
+    more is read: a FIN (``fin_coming``) or a sender that found no room (its ``nospace``).
+
+    ``wire``: instead of a peer here, the connection to another machine; always ``stuffed``. """
 
     __slots__ = (
         "accepted", "backlog", "chunks", "deferred", "done", "fin_coming", "gone", "knocking", "nospace",
         "offset", "orphaned", "peer", "peer_left", "progress", "queued", "rcvlocked", "received", "sent",
-        "shut", "sndlocked", "stuffed", "timer", "urgent", "waiting", "window",
+        "shut", "sndlocked", "stuffed", "timer", "urgent", "waiting", "window", "wire",
     )  # fmt: skip
 
     def __init__(self, kernel: Kernel, inode: Inode, flags: int, family: int) -> None:
@@ -115,6 +119,7 @@ class TcpSocket(InetSocket):
         self.sndlocked = self.rcvlocked = False
         self.progress = UNCONNECTED
         self.peer: TcpSocket | None = None
+        self.wire: Connection | None = None
         self.orphaned = False
         self.peer_left: TimeWait | None = None
         self.chunks: deque[bytes] = deque()
@@ -226,6 +231,10 @@ class TcpSocket(InetSocket):
                 self.nospace = True
                 raise WOULD_BLOCK
             raise LinuxError(EPIPE)
+        if self.wire is not None:
+            if flags & MSG_OOB and data:
+                return self.wire.send_urgent(data)
+            return self.wire.send(data, bool(flags & MSG_MORE))
         peer = self.peer
         if peer is None:
             # The other end is closed, and answers the first buffer with a reset.
@@ -347,7 +356,7 @@ class TcpSocket(InetSocket):
         """Is a third of the send buffer free (sk_stream_is_writeable)?"""
         peer = self.peer
         if peer is None:
-            return True
+            return self.wire is None or self.wire.writable()
         unsent = peer.queued - peer.window
         return unsent <= 0 or unsent * 3 <= self.sndbuf * 2
 
@@ -379,6 +388,8 @@ class TcpSocket(InetSocket):
                 events |= POLLOUT | POLLWRNORM
             elif self.peer is not None:
                 self.nospace = self.peer.stuffed = True
+            elif self.wire is not None:
+                self.nospace = True
         if self.error:
             events |= POLLERR
         return events
@@ -395,7 +406,12 @@ class TcpSocket(InetSocket):
     def unsent_bytes(self) -> int:
         if self.state == TCP_LISTEN:
             raise LinuxError(EINVAL)
+        if self.wire is not None:
+            return self.wire.unsent()
         return max(self.peer.queued - self.peer.window, 0) if self.peer is not None else 0
+
+    def not_sent_bytes(self) -> int:
+        return self.wire.not_sent() if self.wire is not None else self.unsent_bytes()
 
     def at_mark(self) -> bool:
         return self.urgent is not None and not self.urgent.ahead
@@ -405,7 +421,11 @@ class TcpSocket(InetSocket):
     def set_generic(self, task: Task, level: int, name: int, value: bytes) -> None:
         super().set_generic(task, level, name, value)
         if level == SOL_SOCKET:
-            if name in (SO_SNDBUF, SO_SNDBUFFORCE):
+            if self.wire is not None:
+                self.sndlocked |= name in (SO_SNDBUF, SO_SNDBUFFORCE)
+                self.rcvlocked |= name in (SO_RCVBUF, SO_RCVBUFFORCE)
+                self.wire.changed()
+            elif name in (SO_SNDBUF, SO_SNDBUFFORCE):
                 self.sndlocked = True
             elif name in (SO_RCVBUF, SO_RCVBUFFORCE):
                 self.rcvlocked = True
@@ -415,6 +435,8 @@ class TcpSocket(InetSocket):
 
     def set_protocol(self, task: Task, name: int, value: bytes) -> None:
         set_tcp(self, name, value)
+        if self.wire is not None:
+            self.wire.changed()
 
     def get_protocol(self, task: Task, name: int, length: int) -> bytes:
         return get_tcp(self, name, length)
@@ -428,5 +450,5 @@ class TcpSocket(InetSocket):
     def established(self) -> None:
         """The connection is made."""
         self.state = TCP_ESTABLISHED
-        if not self.sndlocked:
+        if not self.sndlocked and self.wire is None:
             self.sndbuf = SNDBUF_GROWN

@@ -141,7 +141,7 @@ def get_tcp(socket: TcpSocket, name: int, length: int) -> bytes:
     key = (IPPROTO_TCP, name)
     levels = socket.levels
     if name == TCP_INFO:
-        return tcp_info(socket)
+        return socket.wire.info() if socket.wire is not None else tcp_info(socket)
     if name == TCP_CONGESTION:
         return _CONGESTION[levels.get(key, 0)].ljust(TCP_CA_NAME_MAX, b"\0")
     if name in (TCP_ULP, TCP_SAVED_SYN):
@@ -151,7 +151,7 @@ def get_tcp(socket: TcpSocket, name: int, length: int) -> bytes:
     elif name == TCP_MAXSEG:
         number = levels.get(key, 0)
         if socket.state not in (TCP_CLOSE, TCP_LISTEN):
-            number = min(number or _MSS, _MSS)
+            number = min(number or _MSS, _MSS) if socket.wire is None else socket.wire.mss()
         elif not number:
             number = _MSS_UNKNOWN
     elif name == TCP_WINDOW_CLAMP and key not in levels:
