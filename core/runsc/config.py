@@ -53,6 +53,22 @@ FLAGS: tuple[Flag, ...] = (
         "Write what happens in the sandbox to this file, a JSON object a line (the observer 'trace').",
         metavar="FILE",
     ),
+    Flag("net-raw", BOOL, "Let programs with CAP_NET_RAW have raw and packet sockets (--network=sandbox)."),
+    Flag("gso", BOOL, "Hand the host TCP segments of up to 64 KiB, to be cut there (--network=sandbox)."),
+    Flag("software-gso", BOOL, "Cut large segments here if the host doesn't (no effect: it is never needed).",
+         inert=True),
+    Flag("gvisor-gro", BOOL, "Put segments together here (no effect: the host does that).", inert=True),
+    Flag(
+        "tx-checksum-offload", BOOL, "Leave checksums of what is sent to the host (--network=sandbox)."
+    ),
+    Flag(
+        "rx-checksum-offload",
+        BOOL,
+        "Believe the host that it has looked at checksums of what arrives (--network=sandbox).",
+    ),
+    Flag("log-packets", BOOL, "Log every packet to the debug log (--network=sandbox)."),
+    Flag("pcap-log", STRING, "Write every packet to this file, in pcap format (--network=sandbox).",
+         metavar="FILE"),
     Flag("fs", STRING, "How host files are reached; 'runsc plugins' lists what there is.", metavar="NAME"),
     Flag(
         "overlay2",
@@ -113,22 +129,30 @@ class Config:
         "file_access",
         "file_access_mounts",
         "fs",
+        "gso",
+        "gvisor_gro",
         "host_uds",
         "ignore_cgroups",
         "jail",
         "log",
         "log_format",
+        "log_packets",
+        "net_raw",
         "network",
         "observer",
         "overlay2",
+        "pcap_log",
         "platform",
         "root",
         "rootless",
+        "rx_checksum_offload",
+        "software_gso",
         "strace",
         "strace_log_size",
         "strace_syscalls",
         "systemd_cgroup",
         "trace_session",
+        "tx_checksum_offload",
         "version",
         "watchdog_action",
     )
@@ -147,6 +171,14 @@ class Config:
         self.network = "none"
         self.observer: list[str] = []
         self.trace_session = ""
+        self.net_raw = False
+        self.gso = True
+        self.software_gso = True
+        self.gvisor_gro = False
+        self.tx_checksum_offload = True
+        self.rx_checksum_offload = True
+        self.log_packets = False
+        self.pcap_log = ""
         self.fs = "direct"
         self.overlay2 = "none"
         self.rootless = False

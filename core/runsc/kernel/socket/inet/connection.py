@@ -147,7 +147,7 @@ def _meet(client: TcpSocket, listener: TcpSocket) -> None:
     child = make_child(listener, client.remote, client.local)
     client.peer, child.peer = child, client
     enqueue(child, listener)
-    _connected(client)
+    connected(client)
 
 
 def enqueue(child: TcpSocket, listener: TcpSocket) -> None:
@@ -274,12 +274,12 @@ def _begin(socket: TcpSocket, address: bytes) -> None:
             _start_timeout(socket)
     elif remote == socket.local:
         socket.peer = socket  # both ends opened at once
-        _connected(socket)
+        connected(socket)
     else:
         reset(socket)
 
 
-def _connected(socket: TcpSocket) -> None:
+def connected(socket: TcpSocket) -> None:
     """A socket that was connecting is connected."""
     if socket.timer is not None:
         socket.timer.cancel()

@@ -74,9 +74,9 @@ _RTO_US, _ATO_US, _RTT_US = 204000, 40000, 20
 _INFO_OPTIONS, _INFO_SCALES = 7, 0xAA
 
 #: struct tcp_info: eight bytes, numbers from tcpi_rto to tcpi_total_retrans, then from tcpi_pacing_rate on.
-_INFO_HEAD = Struct("<8B24I")
-_INFO_TAIL = Struct("<4Q6I4Q2I2Q6IHHI")
-INFO_SIZE = _INFO_HEAD.size + _INFO_TAIL.size
+INFO_HEAD = Struct("<8B24I")
+INFO_TAIL = Struct("<4Q6I4Q2I2Q6IHHI")
+INFO_SIZE = INFO_HEAD.size + INFO_TAIL.size
 
 
 def set_tcp(socket: TcpSocket, name: int, value: bytes) -> None:
@@ -171,7 +171,7 @@ def tcp_info(socket: TcpSocket) -> bytes:
     state = socket.state
     if state == TCP_LISTEN:
         counts = (len(socket.accepted), socket.backlog)
-        head = _INFO_HEAD.pack(state, *[0] * 7, 0, 0, 0, 0, *counts, *[0] * 18)
+        head = INFO_HEAD.pack(state, *[0] * 7, 0, 0, 0, 0, *counts, *[0] * 18)
         return head.ljust(INFO_SIZE, b"\0")
     made = state != TCP_CLOSE or socket.sent > 0 or socket.received > 0
     mss = _MSS if made else _MSS_UNKNOWN
@@ -180,14 +180,14 @@ def tcp_info(socket: TcpSocket) -> bytes:
     segments_out = -(-socket.sent // _MSS)
     received = socket.received + min(socket.queued, socket.window)
     segments_in = -(-received // _MSS)
-    head = _INFO_HEAD.pack(
+    head = INFO_HEAD.pack(
         state, 0, 0, 0, 0, options, scales, 0,
         _RTO_US, _ATO_US, mss, min(mss, _ADVMSS),
         *[0] * 9,
         _PMTU, socket.window, _RTT_US, _RTT_US // 2, 0x7FFFFFFF, 10, _ADVMSS, 3, 0, socket.window, 0,
     )  # fmt: skip
     window = socket.peer.window if socket.peer is not None else 0
-    tail = _INFO_TAIL.pack(
+    tail = INFO_TAIL.pack(
         0, 0xFFFFFFFFFFFFFFFF, socket.sent - unsent, received,
         segments_out, segments_in, unsent, _RTT_US, segments_in, segments_out,
         0, 0, 0, 0,

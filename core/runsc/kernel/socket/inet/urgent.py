@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 class Urgent:
     """The urgent byte of a receiver: it comes after ``ahead`` more bytes; ``unread``: not yet read with
-    MSG_OOB."""
+    MSG_OOB; an empty ``byte`` was announced and has not arrived yet."""
 
     __slots__ = ("ahead", "byte", "unread")
 
@@ -36,10 +36,15 @@ def send(socket: TcpSocket, task: Task, data: bytes, flags: int) -> int:
     peer = socket.peer
     if done == len(data) and peer is not None:
         peer.urgent = Urgent(peer.queued - 1, data[-1:])
-        if peer.owner is not None:
-            peer.owner.send(SigInfo(SIGURG, SI_KERNEL))
+        notify_owner(peer)
         peer.queue.wake(POLLPRI)
     return done
+
+
+def notify_owner(peer: TcpSocket) -> None:
+    """SIGURG to who owns the socket (F_SETOWN)."""
+    if peer.owner is not None:
+        peer.owner.send(SigInfo(SIGURG, SI_KERNEL))
 
 
 def receive(socket: TcpSocket, flags: int) -> Received:
@@ -47,7 +52,7 @@ def receive(socket: TcpSocket, flags: int) -> Received:
     mark = socket.urgent
     if mark is None or not mark.unread or socket.options.get(SO_OOBINLINE):
         raise LinuxError(EINVAL)
-    if socket.state == TCP_CLOSE and not socket.done:
+    if not mark.byte or (socket.state == TCP_CLOSE and not socket.done):
         raise LinuxError(EAGAIN)
     if not flags & MSG_PEEK:
         mark.unread = False

@@ -1,0 +1,1 @@
+"""``--network=sandbox``: a TCP/IP stack on the links of a network namespace."""
