@@ -33,6 +33,8 @@ def test_all_flags_at_once() -> None:
         "--strace-syscalls=read,write", "--strace-log-size=99", "--platform=p", "--network=n", "--fs=f",
         "--overlay2=all:dir=/tmp", "--file-access-mounts=exclusive", "--rootless", "--ignore-cgroups",
         "--systemd-cgroup",
+        "--net-raw", "--gso=false", "--software-gso=false", "--gvisor-gro", "--tx-checksum-offload=false",
+        "--rx-checksum-offload=false", "--log-packets", "--pcap-log=/p",
         "--file-access=shared", "--watchdog-action=panic", "--host-uds=all", "--debug-log-format=json", "do",
     ]  # fmt: skip
     config = Config()

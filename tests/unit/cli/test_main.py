@@ -64,7 +64,7 @@ def test_version(call: Call) -> None:
         (["--platform=nope", "do", "true"], "unknown platform nope: there are: ptrace, systrap"),
         (["--platform=kvm", "do", "true"], "platform kvm is not installed: installed: ptrace, systrap"),
         (["--fs=gofer", "do", "true"], "filesystem gofer is not installed: installed: direct"),
-        (["--network=sandbox", "do", "true"], "network sandbox is not installed: installed: none, host"),
+        (["--network=sandbox", "do", "true"], "--network=sandbox needs a network namespace of its own, and this is the host's: start runsc in one ('ip netns exec NAME runsc ...'), or use --network=host or --network=none"),
         (["plugins", "--format=xml"], "Invalid value for '--format': 'xml' is not one of 'text', 'json': 'runsc help' shows how it is written"),
     ],
 )  # fmt: skip
