@@ -8,9 +8,9 @@ import pytest
 
 from runsc.config import FLAGS, Config
 from runsc.errors import UsageError
-from runsc.flags import BOOL, INT, LIST, STRING, names, parse
+from runsc.flags import BOOL, INT, LIST, REPEAT, STRING, names, parse
 
-TYPES = {BOOL: bool, INT: int, LIST: list, STRING: str}
+TYPES = {BOOL: bool, INT: int, LIST: list, REPEAT: list, STRING: str}
 
 
 def test_every_flag_sets_an_attribute_of_its_type_and_every_attribute_has_a_flag() -> None:
@@ -34,7 +34,7 @@ def test_all_flags_at_once() -> None:
         "--overlay2=all:dir=/tmp", "--file-access-mounts=exclusive", "--rootless", "--ignore-cgroups",
         "--systemd-cgroup",
         "--net-raw", "--gso=false", "--software-gso=false", "--gvisor-gro", "--tx-checksum-offload=false",
-        "--rx-checksum-offload=false", "--log-packets", "--pcap-log=/p",
+        "--rx-checksum-offload=false", "--log-packets", "--pcap-log=/p", "--observer=o", "--trace-session=/t",
         "--file-access=shared", "--watchdog-action=panic", "--host-uds=all", "--debug-log-format=json", "do",
     ]  # fmt: skip
     config = Config()
