@@ -232,6 +232,7 @@ static inline void sy_set64(uint8_t *slot, unsigned at, uint64_t value) {
 
 /* How long sy_wait may take. */
 enum sy_way { SY_QUICK, SY_PATIENT };
+#define SY_POLL_READY ((struct sy_thread *)-1) /* poll_fd is readable */
 
 /* Called from Python. */
 struct sy_engine *sy_open(int *err);

@@ -82,7 +82,7 @@ static PyObject *wait_event(PyObject *self, PyObject *const *args, Py_ssize_t n)
         t = sy_wait(e, (int)poll_fd, timeout, SY_PATIENT);
         Py_END_ALLOW_THREADS
     }
-    thread = t == NULL || t->python == NULL ? Py_None : t->python;
+    thread = t == NULL || t == SY_POLL_READY || t->python == NULL ? Py_None : t->python;
     Py_IncRef(thread);
     if (thread != Py_None && set_event(t, thread) < 0) {
         Py_DecRef(thread);

@@ -178,7 +178,7 @@ static int poll_is_due(struct sy_engine *e) {
 }
 
 /* The next thread that stopped, or NULL: see Platform.wait. `way`: SY_QUICK: NULL too where it would have to
- * sleep; SY_PATIENT: that was tried. */
+ * sleep, SY_POLL_READY where nothing more is to be tried; SY_PATIENT: after NULL. */
 struct sy_thread *sy_wait(struct sy_engine *e, int poll_fd, int64_t timeout_ns, int way) {
     int64_t end;
 
@@ -191,7 +191,7 @@ struct sy_thread *sy_wait(struct sy_engine *e, int poll_fd, int64_t timeout_ns, 
     sy_seen_on_cpu(e);
     if (way == SY_QUICK) {
         if (poll_is_due(e) && sleep_once(e, poll_fd, 0) == 1)
-            return NULL;
+            return SY_POLL_READY;
         if (e->queue == NULL)
             look_at_running(e);
         if (e->queue == NULL && timeout_ns != 0 && e->running != NULL)
