@@ -23,7 +23,7 @@
 
 #define THREAD_FLAGS (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | \
                       CLONE_CHILD_CLEARTID)
-#define PROCESS_FLAGS (CLONE_FILES | CLONE_PARENT | SIGCHLD)
+#define PROCESS_FLAGS (CLONE_FILES | CLONE_PARENT | CLONE_PIDFD | SIGCHLD)
 
 void sy_post(struct sy_engine *e, struct sy_thread *t, uint32_t state) {
     (void)e;
@@ -353,6 +353,7 @@ static struct sy_thread *fork_process(struct sy_engine *e, struct sy_thread *par
     sy_frame_copy(e, parent, t);
     sy_set32(t->slot, S_STATE, ST_FORK);
     expected[0].args[0] = PROCESS_FLAGS;
+    expected[0].args[2] = parent->slot_at + S_PIDFD;
     expected[1].args[0] = e->region;
     expected[1].args[1] = size;
     expected[1].args[2] = PROT_READ | PROT_WRITE;
@@ -364,8 +365,11 @@ static struct sy_thread *fork_process(struct sy_engine *e, struct sy_thread *par
     sy_set64(parent->slot, S_FORK + 16, (uint64_t)fd);
     sy_set64(parent->slot, S_FORK + 24, t->sp + 8);
     sy_set64(parent->slot, S_RESULT, 0);
+    sy_set32(parent->slot, S_PIDFD, (uint32_t)-1);
     sy_post(e, parent, ST_FORK);
     *err = sy_await(e, parent, expected, 2);
+    if (expected[0].done)
+        s->pidfd = sy_pidfd_found(e, (int)sy_get32(parent->slot, S_PIDFD));
     if (expected[1].done) {
         /* The notification's word, not the slot's. */
         s->tgid = t->tid = expected[1].tid;

@@ -89,6 +89,7 @@ struct sy_range {
 struct sy_space {
     struct sy_engine *engine;
     pid_t tgid;
+    int pidfd; /* the only way to signal it; -1: none */
     unsigned released : 1; /* killed: nothing may be done with it */
     unsigned dead : 1;     /* reaped */
     int refs;              /* one for Python, one for each thread structure, one until reaped */
@@ -180,6 +181,7 @@ void sy_leave_running(struct sy_engine *e, struct sy_thread *t, enum sy_state st
 void sy_thread_ended(struct sy_engine *e, struct sy_thread *t);
 void sy_space_ended(struct sy_engine *e, struct sy_space *s);
 void sy_kill_space(struct sy_space *s);
+int sy_pidfd_found(struct sy_engine *e, int claimed);
 void sy_space_unref(struct sy_engine *e, struct sy_space *s);
 
 /* frame.c */

@@ -25,6 +25,7 @@
 #define S_SKIP 44    /* u32: spins to leave out */
 #define S_BACKOFF 48 /* u32 */
 #define S_TID 52     /* u32: CLONE_CHILD_CLEARTID's word */
+#define S_PIDFD 56   /* i32: where clone puts a new process's pidfd */
 #define S_CALL 64    /* u64[7]: number and arguments */
 #define S_RESULT 120 /* u64 */
 #define S_FAILED 128 /* u64: compare-exchange faulted */

@@ -343,7 +343,7 @@ struct sy_thread *sy_template(struct sy_engine *e, int *err) {
     struct sy_thread *t = NULL;
     uint8_t *chunk;
     pid_t pid = -1;
-    int fd;
+    int fd, pidfd = -1;
 
     fd = sy_chunk_new(e, SY_FIRST_SLOTS, &chunk);
     *err = fd < 0 ? fd : 0;
@@ -367,7 +367,7 @@ struct sy_thread *sy_template(struct sy_engine *e, int *err) {
     if (*err >= 0 && t != NULL) {
         sigfillset(&all);
         sigprocmask(SIG_BLOCK, &all, &old);
-        pid = (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
+        pid = (pid_t)syscall(SYS_clone, CLONE_FILES | CLONE_PIDFD | SIGCHLD, 0, &pidfd, 0, 0);
         if (pid == 0)
             become_stub(e, fd, t->slot);
         *err = pid < 0 ? -errno : 0;
@@ -377,6 +377,7 @@ struct sy_thread *sy_template(struct sy_engine *e, int *err) {
     if (pid > 0) {
         setpgid(pid, pid);
         e->pgid = s->tgid = t->tid = pid;
+        s->pidfd = pidfd;
         *err = start(e, t);
     }
     close(fd);

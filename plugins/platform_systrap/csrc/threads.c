@@ -7,12 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* CF PF AF ZF SF TF DF OF NT RF AC ID: what sigreturn may set. */
 #define USER_EFLAGS 0x254dd5UL
 #define USER_CS 0x33
 #define USER_DS 0x2b
+#define PIDFD_SEARCH 65536
 
 struct sy_space *sy_space_new(struct sy_engine *e, pid_t tgid) {
     struct sy_space *s = calloc(1, sizeof *s);
@@ -22,6 +24,7 @@ struct sy_space *sy_space_new(struct sy_engine *e, pid_t tgid) {
         return NULL;
     }
     s->engine = e;
+    s->pidfd = -1;
     s->tgid = tgid;
     s->refs = 2;
     s->next = e->spaces;
@@ -155,11 +158,18 @@ void sy_thread_ended(struct sy_engine *e, struct sy_thread *t) {
     sy_thread_drop(e, t);
 }
 
+static void close_pidfd(struct sy_space *s) {
+    if (s->pidfd >= 0)
+        close(s->pidfd);
+    s->pidfd = -1;
+}
+
 /* The process was reaped: its id may be used again from now on. */
 void sy_space_ended(struct sy_engine *e, struct sy_space *s) {
     s->dead = 1;
     while (s->threads != NULL)
         sy_thread_ended(e, s->threads);
+    close_pidfd(s);
     if (s->prev != NULL)
         s->prev->next = s->next;
     else
@@ -169,9 +179,30 @@ void sy_space_ended(struct sy_engine *e, struct sy_space *s) {
     sy_space_unref(e, s);
 }
 
+/* kill(2) would reach others, too: the jail doesn't let us. */
 void sy_kill_space(struct sy_space *s) {
-    if (!s->dead && s->tgid > 0)
-        kill(s->tgid, SIGKILL);
+    if (!s->dead && s->pidfd >= 0)
+        syscall(SYS_pidfd_send_signal, s->pidfd, SIGKILL, NULL, 0);
+}
+
+static int is_new_pidfd(struct sy_engine *e, int fd) {
+    siginfo_t info;
+
+    for (struct sy_space *s = e->spaces; s != NULL; s = s->next)
+        if (s->pidfd == fd)
+            return 0;
+    return waitid(P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0;
+}
+
+/* The pidfd of the process that was just made, or -1. The stub has told which one it is; since all others are
+ * known, and nobody else makes any, a descriptor of a child of ours that isn't known is the one. */
+int sy_pidfd_found(struct sy_engine *e, int claimed) {
+    if (claimed >= 0 && is_new_pidfd(e, claimed))
+        return claimed;
+    for (int fd = 0; fd < PIDFD_SEARCH; fd++)
+        if (is_new_pidfd(e, fd))
+            return fd;
+    return -1;
 }
 
 void sy_space_release(struct sy_engine *e, struct sy_space *s) {
@@ -190,6 +221,7 @@ void sy_space_release(struct sy_engine *e, struct sy_space *s) {
         sy_leave_running(e, t, SY_ST_EXITING);
     }
     sy_kill_space(s);
+    close_pidfd(s);
 }
 
 /* A process's first thread is kept until its end: the process's memory is reached through it. */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -75,9 +76,10 @@ void sy_reap(struct sy_engine *e) {
     while ((pid = waitpid(-e->pgid, &status, __WALL | WNOHANG | WUNTRACED)) > 0) {
         struct sy_space *s = find(e, pid);
 
-        if (WIFSTOPPED(status))
-            kill(pid, SIGCONT);
-        else if (s != NULL)
+        if (WIFSTOPPED(status)) {
+            if (s != NULL && s->pidfd >= 0)
+                syscall(SYS_pidfd_send_signal, s->pidfd, SIGCONT, NULL, 0);
+        } else if (s != NULL)
             sy_space_ended(e, s);
     }
 }
