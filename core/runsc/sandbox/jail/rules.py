@@ -37,7 +37,7 @@ FORBIDDEN = frozenset(
     init_module finit_module delete_module create_module kexec_load kexec_file_load reboot swapon swapoff
     sethostname setdomainname settimeofday clock_settime adjtimex clock_adjtime iopl ioperm quotactl
     quotactl_fd syslog vhangup nfsservctl fanotify_init lookup_dcookie modify_ldt
-    pidfd_open pidfd_getfd pidfd_send_signal process_madvise process_mrelease kcmp move_pages migrate_pages
+    pidfd_open pidfd_getfd process_madvise process_mrelease kcmp move_pages migrate_pages
     tkill rt_sigqueueinfo rt_tgsigqueueinfo setpriority sched_setaffinity sched_setscheduler sched_setattr
     pkey_mprotect remap_file_pages shmat shmget semget msgget mq_open
     """.split()  # noqa: SIM905 - a list of words reads better than one of quotes
@@ -46,13 +46,16 @@ FORBIDDEN = frozenset(
 #: Calls that plugins of one kind only may declare.
 RESERVED = {
     **dict.fromkeys(
-        ("ptrace", "process_vm_readv", "process_vm_writev", "clone", "clone3", "kill"), "platform"
+        ("ptrace", "process_vm_readv", "process_vm_writev", "clone", "clone3", "kill", "pidfd_send_signal"),
+        "platform",
     ),
     **dict.fromkeys(("socket", "socketpair", "connect", "bind", "listen", "accept", "accept4"), "network"),
 }
 
 #: Calls that are several in one: which of them must be said.
-NEEDS_CHECKS = frozenset(("ioctl", "fcntl", "prctl", "ptrace", "kill", "tgkill", "clone", "prlimit64"))
+NEEDS_CHECKS = frozenset(
+    ("ioctl", "fcntl", "prctl", "ptrace", "kill", "pidfd_send_signal", "tgkill", "clone", "prlimit64")
+)
 
 #: Added to every declaration. A name is looked up by a descriptor that is held; nothing opened is a symbolic
 #: link; no memory of the process is ever executable that wasn't when the jail was closed.
