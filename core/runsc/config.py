@@ -31,7 +31,8 @@ FLAGS: tuple[Flag, ...] = (
     Flag(
         "platform",
         STRING,
-        "How system calls are intercepted; 'runsc plugins' lists what there is.",
+        "How system calls are intercepted; 'runsc plugins' lists what there is. Without it: systrap where that"
+        " works, else ptrace.",
         metavar="NAME",
     ),
     Flag(
@@ -167,7 +168,7 @@ class Config:
         self.strace = False
         self.strace_syscalls: list[str] = []
         self.strace_log_size = 1024
-        self.platform = "ptrace"
+        self.platform = ""
         self.network = "none"
         self.observer: list[str] = []
         self.trace_session = ""

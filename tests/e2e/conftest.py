@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-PLATFORMS = os.environ.get("RUNSC_PLATFORMS", "ptrace").split(",")
+PLATFORMS = os.environ.get("RUNSC_PLATFORMS", "systrap,ptrace").split(",")
 
 #: A program that takes longer hangs.
 PATIENCE = 50.0

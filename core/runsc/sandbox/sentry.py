@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from runsc.sandbox.jail.enter import Jail
     from runsc.sandbox.plan import Plan
 
+#: The platform when the user names none, and the one that works nearly everywhere.
+FASTEST = "systrap"
+FALLBACK = "ptrace"
+
 #: Signals that come to the sandbox's process and are meant for the guest.
 FORWARDED = (
     signal.SIGHUP,
@@ -175,7 +179,9 @@ def _serve(
             config, plan, platform, files, network, log, lambda: jail.close(made), ready, jail.observers
         )
 
-    log.info(f"container {plan.id}: platform {config.platform}, fs {config.fs}, network {config.network}")
+    log.info(
+        f"container {plan.id}: platform {config.platform or FASTEST}, fs {config.fs}, network {config.network}"
+    )
     writable = writable_of(plan.opened, plan.host_mounts)
     listener = plan.listener.fileno()
     return _with_plugins(config, filesystem, log, writable, wait_for_order, body, listener)
@@ -196,7 +202,8 @@ def _run(config: Config, command: Command, filesystem: Plugin, log: Log) -> int:
         )
 
     log.info(
-        f"starting {command.argv!r}: platform {config.platform}, fs {config.fs}, network {config.network}"
+        f"starting {command.argv!r}: platform {config.platform or FASTEST}, fs {config.fs},"
+        f" network {config.network}"
     )
     writable = writable_of(command.opened, command.host_mounts)
     return _with_plugins(config, filesystem, log, writable, lambda: None, body)
@@ -224,7 +231,7 @@ def _with_plugins(
 
     installed = scan()
     plugins = [
-        load(PLATFORM, config.platform, installed),
+        load(PLATFORM, config.platform or FASTEST, installed),
         filesystem,
         load(NETWORK, config.network, installed),
     ]
@@ -242,7 +249,14 @@ def _with_plugins(
     try:
         jail.confine(writable)
         for plugin in plugins:
-            made.append(plugin.make(config))
+            try:
+                made.append(plugin.make(config))
+            except RunscError as refusal:
+                if plugin is not plugins[0] or config.platform:
+                    raise
+                log.warning(f"{refusal.what}; using {FALLBACK} instead")
+                plugin = plugins[0] = load(PLATFORM, FALLBACK, installed)
+                made.append(plugin.make(config))
             log.debug(f"{plugin.entry.kind} {plugin.entry.name} ({plugin.entry.origin}) is up")
         return body(made, jail)
     except RunscError:

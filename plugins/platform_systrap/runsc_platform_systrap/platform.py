@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: What the host kernel's own areas, which the guest keeps, begin with ([vvar_vclock] on newer ones).
 _KEPT = ("[vdso]", "[vvar")
+PROT_RW = 3
+MAP_PRIVATE = 2
 #: The end of a 47-bit address space.
 _TOP = 0x7FFFFFFFF000
 
@@ -125,6 +127,11 @@ class SystrapPlatform(Platform):
         ):
             if start < end:
                 template.host_call(SYS_MUNMAP, start, end - start)
+        at = self.min_address
+        template.map(at, PAGE, PROT_RW, MAP_PRIVATE, -1, 0)
+        if template.write(at, b"r") != 1 or template.read(at, 1) != b"r":
+            raise OSError(errno.EPERM, "the host forbids access to the memory of guest processes")
+        template.unmap(at, PAGE)
         self.clean_fpu = xstate.initial(thread.get_fpu())
         result = lib.sy_thread_set_fpu(self.engine, thread.pointer, self.clean_fpu, len(self.clean_fpu))
         if result < 0:

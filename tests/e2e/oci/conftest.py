@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-PLATFORMS = os.environ.get("RUNSC_PLATFORMS", "ptrace").split(",")
+PLATFORMS = os.environ.get("RUNSC_PLATFORMS", "systrap,ptrace").split(",")
 BUSYBOX = shutil.which("busybox")
 
 #: A command that takes longer hangs.
