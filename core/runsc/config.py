@@ -31,8 +31,8 @@ FLAGS: tuple[Flag, ...] = (
     Flag(
         "platform",
         STRING,
-        "How system calls are intercepted; 'runsc plugins' lists what there is. Without it: systrap where that"
-        " works, else ptrace.",
+        "How system calls are intercepted; 'runsc plugins' lists what there is. Without it: systrap"
+        " where that works, else ptrace.",
         metavar="NAME",
     ),
     Flag(

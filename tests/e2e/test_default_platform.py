@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 #: default_linux.go), of the calls that a program could have a reason for.
 DOCKER_REFUSES = """
 acct add_key bpf chroot clock_adjtime clock_settime create_module delete_module fanotify_init finit_module
-fsconfig fsmount fsopen fspick get_mempolicy init_module io_uring_enter io_uring_register io_uring_setup ioperm
-iopl kcmp kexec_file_load kexec_load keyctl lookup_dcookie mbind mount mount_setattr move_mount move_pages
+fsconfig fsmount fsopen fspick get_mempolicy init_module io_uring_enter io_uring_register io_uring_setup
+ioperm iopl kcmp kexec_file_load kexec_load keyctl lookup_dcookie mbind mount mount_setattr move_mount
+move_pages
 nfsservctl open_by_handle_at open_tree perf_event_open pidfd_getfd pivot_root process_madvise quotactl
 quotactl_fd reboot request_key set_mempolicy setdomainname sethostname setns settimeofday swapoff swapon
 syslog umount2 unshare userfaultfd vhangup
@@ -65,8 +66,8 @@ def log_of(directory: Path) -> str:
 
 @pytest.fixture
 def start(runsc: str, run_native: Run, tmp_path: Path) -> Callable[..., tuple[Outcome, str]]:
-    """``start(refused, *flags)``: a program in a sandbox, in a container where these calls are refused too; and
-    the log."""
+    """``start(refused, *flags)``: a program in a sandbox, in a container where these calls are refused too;
+    and the log."""
 
     def run(refused: list[str], *flags: str) -> tuple[Outcome, str]:
         logs = tmp_path / "log"
@@ -98,4 +99,4 @@ def test_another_where_that_does_not_work(start: Callable[..., tuple[Outcome, st
 def test_the_one_that_was_named_or_none(start: Callable[..., tuple[Outcome, str]]) -> None:
     outcome, _ = start(["seccomp"], "--jail=off", "--platform=systrap")
     assert outcome.code == 128
-    assert outcome.stderr.startswith(b"runsc: platform systrap does not work here: ")
+    assert b"\nrunsc: platform systrap does not work here: " in outcome.stderr

@@ -180,7 +180,8 @@ def _serve(
         )
 
     log.info(
-        f"container {plan.id}: platform {config.platform or FASTEST}, fs {config.fs}, network {config.network}"
+        f"container {plan.id}: platform {config.platform or FASTEST}, fs {config.fs},"
+        f" network {config.network}"
     )
     writable = writable_of(plan.opened, plan.host_mounts)
     listener = plan.listener.fileno()
