@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 
 #: name: (module, class)
 PLATFORMS = {
+    "kvm": ("runsc_platform_kvm.platform", "KvmPlatform"),
     "ptrace": ("runsc_platform_ptrace.platform", "PtracePlatform"),
     "systrap": ("runsc_platform_systrap.platform", "SystrapPlatform"),
 }
+
+#: What a platform can't do without.
+DEVICES = {"kvm": "/dev/kvm"}
 
 PAGE = 4096
 CODE = 0x100000
@@ -142,6 +146,13 @@ class Guest:
         if code is not None:
             assert thread.fault.code == code, thread.fault
 
+    def host_process(self, thread: Thread | None = None) -> int:
+        """The host's process that a thread of the guest is (in)."""
+        pid = (thread or self.thread).host_pid()
+        if pid == 0:
+            pytest.skip("guests are not processes of the host on this platform")
+        return pid
+
     def reg(self, name: str, thread: Thread | None = None) -> int:
         return (thread or self.thread).get_regs()[getattr(registers, name.upper())]
 
@@ -169,9 +180,23 @@ def make(name: str) -> Platform:
     return platform
 
 
-@pytest.fixture(params=sorted(PLATFORMS))
+def _params() -> Iterator[object]:
+    for name in sorted(PLATFORMS):
+        device = DEVICES.get(name)
+        absent = device is not None and not os.access(device, os.R_OK | os.W_OK)
+        marks = [getattr(pytest.mark, name), pytest.mark.skipif(absent, reason=f"needs {device}")]
+        yield pytest.param(name, marks=marks) if device else name
+
+
+@pytest.fixture(params=_params())
 def platform_name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.fixture
+def device(platform_name: str) -> str | None:
+    """The device that the platform opens."""
+    return DEVICES.get(platform_name)
 
 
 @pytest.fixture

@@ -193,10 +193,10 @@ def test_idle_uses_no_processor_time(guest, asm):
 
 def test_a_computing_guest_costs_us_nothing(guest, asm):
     guest.start(asm.COUNT)
-    before = time.process_time()
+    before = time.thread_time()
     for _ in range(30):
         guest.expect_nothing(10 * MS)
-    assert time.process_time() - before < 0.02
+    assert time.thread_time() - before < 0.02
 
 
 def test_wait_after_close(platform):

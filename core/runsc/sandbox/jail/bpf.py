@@ -8,6 +8,7 @@ later) finds out by itself that the answer depends on the number only, and doesn
 
 from __future__ import annotations
 
+from errno import ENOSYS
 from struct import Struct
 
 TYPE_CHECKING = False
@@ -50,11 +51,18 @@ AllowList = dict[int, list[tuple["ArgCheck", ...]]]
 _Code = list[tuple[int, int, int, int]]
 
 
-def assemble(allowed: Mapping[int, Sequence[Sequence[ArgCheck]]], refuse: int = KILL_PROCESS) -> bytes:
+def assemble(
+    allowed: Mapping[int, Sequence[Sequence[ArgCheck]]],
+    refuse: int = KILL_PROCESS,
+    absent: Sequence[int] = (),
+) -> bytes:
     """The program that answers ALLOW for ``allowed`` and ``refuse`` for all else, another architecture's
-    calls (32-bit, x32) included. Raises ValueError if it gets too long."""
+    calls (32-bit, x32) included. Calls in ``absent`` fail with ENOSYS, as on a kernel that hasn't got them.
+    Raises ValueError if it gets too long."""
     code: _Code = [(_LOAD, 0, 0, _ARCH), (_EQUAL, 1, 0, ARCH_X86_64), (_RETURN, 0, 0, refuse)]
     code.append((_LOAD, 0, 0, _NR))
+    for nr in absent:
+        code += [(_EQUAL, 0, 1, nr), (_RETURN, 0, 0, ERRNO | ENOSYS)]
     if allowed:
         code += _search([(nr, allowed[nr]) for nr in sorted(allowed)], refuse)
     else:

@@ -11,7 +11,7 @@ from runsc.sandbox.jail.capabilities import give_up_all_but
 from runsc.sandbox.jail.core_calls import control_calls, core_calls
 from runsc.sandbox.jail.landlock import enter_domain
 from runsc.sandbox.jail.preload import import_all, leave_files_alone, read_time_zone
-from runsc.sandbox.jail.rules import CORE, allow_list
+from runsc.sandbox.jail.rules import CORE, absent_calls, allow_list
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ class Jail:
         import_all()
         read_time_zone()
         imported = perf_counter_ns()
-        program = assemble(self._allowed(made), TRAP if self.mode == LOG else KILL_PROCESS)
+        allowed = self._allowed(made)
+        program = assemble(allowed, TRAP if self.mode == LOG else KILL_PROCESS, absent_calls(allowed))
         kept = give_up_all_but(number for thing in made for number in thing.capabilities())
         leave_files_alone(self.log.warning)
         self.closed = True

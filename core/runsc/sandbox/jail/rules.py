@@ -102,5 +102,13 @@ def allow_list(declared: Iterable[tuple[str, str, Iterable[HostCall]]]) -> Allow
     return allowed
 
 
+def absent_calls(allowed: AllowList) -> list[int]:
+    """Calls that are to look as if the host's kernel hadn't got them, so that the C library makes an older one.
+
+    clone3 has its flags in memory, where no filter sees them; clone has them in a register."""
+    clone, clone3 = NUMBERS["clone"], NUMBERS["clone3"]
+    return [clone3] if clone in allowed and clone3 not in allowed else []
+
+
 def _refused(who: str, name: str, why: str) -> RunscError:
     return RunscError(f"{who} asks for the host call {name}: {why}", "update the plugin, or choose another")

@@ -1,0 +1,1 @@
+"""The kvm platform: guests run on virtual CPUs, on page tables of our own."""
