@@ -39,8 +39,8 @@ def _cannot_run(error: OSError) -> Availability:
     if isinstance(error, SelfTestFailed):
         return Availability.no(
             f"KVM does not run a guest properly here: {error.strerror}",
-            "if this is a virtual machine, its host's nested virtualization is incomplete: use a machine with "
-            f"virtualization of its own, {_OTHER}",
+            "if this is a virtual machine, its host's nested virtualization is incomplete: use a machine "
+            f"with virtualization of its own, {_OTHER}",
         )
     if error.errno in (errno.EBUSY, errno.EOPNOTSUPP):
         return Availability.no(

@@ -21,8 +21,8 @@ DEVICE = "/dev/kvm"
 
 #: What ``way`` may be, and what users are told of it.
 WAYS = {
-    lib.KV_WAY_USER: "plain: a system call leaves the guest by one permitted `out` in ring 3 (KVM in software)",
-    lib.KV_WAY_SUPERVISOR: "plain: a system call leaves the guest by one `out` in ring 0",
+    lib.KV_WAY_USER: "plain: a system call leaves by one permitted `out` in ring 3 (KVM in software)",
+    lib.KV_WAY_SUPERVISOR: "plain: a system call leaves by one `out` in ring 0",
 }
 
 # The self-test's guest: mov $39,%eax; syscall; mov (%rdi),%rax

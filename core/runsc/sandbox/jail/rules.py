@@ -103,7 +103,7 @@ def allow_list(declared: Iterable[tuple[str, str, Iterable[HostCall]]]) -> Allow
 
 
 def absent_calls(allowed: AllowList) -> list[int]:
-    """Calls that are to look as if the host's kernel hadn't got them, so that the C library makes an older one.
+    """Calls that are to look as if the host's kernel hadn't got them: the C library then makes an older one.
 
     clone3 has its flags in memory, where no filter sees them; clone has them in a register."""
     clone, clone3 = NUMBERS["clone"], NUMBERS["clone3"]

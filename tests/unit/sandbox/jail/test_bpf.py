@@ -137,6 +137,13 @@ def test_all_checks_of_one_way_must_hold_and_one_way_is_enough() -> None:
             assert run(program, 72, args) == expected(allowed, 72, args), args
 
 
+def test_absent_calls() -> None:
+    """They fail as unknown ones do, whatever is refused otherwise."""
+    program = assemble({5: [()]}, KILL_PROCESS, [435, 9])
+    assert [run(program, nr) for nr in (435, 9)] == [ERRNO | errno.ENOSYS] * 2
+    assert [run(program, nr) for nr in (5, 6)] == [ALLOW, KILL_PROCESS]
+
+
 def test_an_unconditional_way_wins() -> None:
     program = assemble({5: [(argument(0, 1),), ()]})
     assert run(program, 5, [2]) == ALLOW
