@@ -103,6 +103,7 @@ struct kv_engine {
     int nrunning;
     int sleeping; /* the loop waits for event_fd */
     unsigned turns, spin_skip, spin_backoff;
+    int was_readable; /* why the last wait ended */
     pthread_cond_t parked; /* a virtual CPU came to rest */
 };
 

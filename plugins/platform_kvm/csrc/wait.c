@@ -80,7 +80,8 @@ static int running(struct kv_engine *e) { return __atomic_load_n(&e->nrunning, _
 static void spin(struct kv_engine *e) {
     int64_t end;
 
-    if (e->spin_skip > 0) {
+    /* A descriptor that is always readable must not keep us from seeing guests. */
+    if (e->spin_skip > 0 && !e->was_readable) {
         e->spin_skip--;
         return;
     }
@@ -135,10 +136,13 @@ int64_t kv_wait(struct kv_engine *e, int poll_fd, int64_t timeout_ns) {
     if (e->closed)
         return 0;
     e->turns++;
-    if (e->turns % POLL_TURNS == 0 && readable(poll_fd))
+    if (e->turns % POLL_TURNS == 0 && readable(poll_fd)) {
+        e->was_readable = 1;
         return 0;
+    }
     if (look(e) == NULL && timeout_ns != 0 && running(e) > 0)
         spin(e);
+    e->was_readable = 0;
     for (;;) {
         int64_t left = timeout_ns;
         int r;
@@ -150,6 +154,7 @@ int64_t kv_wait(struct kv_engine *e, int poll_fd, int64_t timeout_ns) {
         r = doze(e, poll_fd, left);
         if (look(e) != NULL)
             return deliver(e);
+        e->was_readable = r == 1;
         if (r != 0 || left == 0)
             return 0;
     }
