@@ -77,6 +77,23 @@ def test_ipc(sandbox: Sandbox, compiled: Compile, name: str, tmp_path: Path) -> 
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("name", ["leases", "unixmore"])
+def test_in_a_directory(sandbox: Sandbox, compiled: Compile, name: str, tmp_path: Path) -> None:
+    program = compiled(name)
+    for path in (Path(program).parent, tmp_path):
+        for directory in (path, *path.parents[:2]):
+            directory.chmod(0o755)
+    places = tmp_path / "native", tmp_path / "sandbox"
+    for place in places:
+        place.mkdir()
+    expected = sandbox.native([program, places[0]])
+    got = sandbox.run([program, places[1]])
+    assert lines_that_differ(expected, got) == ""
+    assert got == expected
+    assert expected.code == 0
+
+
+@pytest.mark.root
 @pytest.mark.skipif(shutil.which("ipcmk") is None, reason="no ipcmk (util-linux)")
 def test_ipc_tools(sandbox: Sandbox) -> None:
     words = ["/bin/sh", "-c", IPC_TOOLS]

@@ -226,7 +226,7 @@ def write_vector(task: Task, file: File, entries: Vector, total: int, nowait: bo
             return write_failed(task, file, data, source, done, error, nowait)
         done += count
         if count < len(data):
-            if file.is_regular or nowait or file.flags & O_NONBLOCK or file.wait_queue() is None:
+            if nowait or not _goes_on(file):
                 return done
             return write_waiting(task, file, data[count:], source, done)
         if source.left <= 0:
@@ -246,9 +246,16 @@ def write_regular(task: Task, file: File, data: bytes) -> int:
 def write_rest(task: Task, file: File, data: bytes, done: int) -> Result:
     """A write(2) to a pipe or socket took only ``done`` bytes of ``data``: wait for the rest, if that is
     wanted."""
-    if file.is_regular or file.flags & O_NONBLOCK or file.wait_queue() is None:
+    if not _goes_on(file):
         return done
     return write_waiting(task, file, data[done:], None, done)
+
+
+def _goes_on(file: File) -> bool:
+    """Does a write that was short wait for room for the rest?"""
+    return not (
+        file.is_regular or file.flags & O_NONBLOCK or file.wait_queue() is None or not file.writes_all
+    )
 
 
 def write_failed(
@@ -263,7 +270,7 @@ def write_failed(
             raise error
         return write_waiting(task, file, data, source, done)
     if error.errno == EPIPE:
-        broken_pipe(task)
+        broken_pipe(task, file)
     if done:
         return done
     raise error
@@ -288,6 +295,8 @@ async def write_waiting(task: Task, file: File, data: bytes, source: Source | No
                 raise
             done += count
             data = data[count:]
+            if not file.writes_all:
+                return done
             if not data:
                 if source is None or not (data := source.next()):
                     return done
@@ -299,7 +308,7 @@ async def write_waiting(task: Task, file: File, data: bytes, source: Source | No
         raise
     except (LinuxError, OSError) as error:
         if error.errno == EPIPE:
-            broken_pipe(task)
+            broken_pipe(task, file)
         if done:
             return done
         raise
@@ -347,6 +356,8 @@ def limited(task: Task, file: File, data: bytes, offset: int | None) -> bytes:
     return data[: limit - offset]
 
 
-def broken_pipe(task: Task) -> None:
-    """A write found nobody to read: SIGPIPE to the thread."""
+def broken_pipe(task: Task, file: File | None = None) -> None:
+    """A write found nobody to read: SIGPIPE to the thread, unless ``file`` breaks quietly."""
+    if file is not None and not file.sigpipe:
+        return
     task.send_signal(SigInfo(SIGPIPE), False)

@@ -24,6 +24,8 @@ class EventFd(AnonFile):
 
     __slots__ = ("count", "queue", "semaphore")
 
+    writes_all = False
+
     def __init__(self, inode: Inode, flags: int, count: int, semaphore: bool) -> None:
         super().__init__(inode, O_RDWR | flags)
         self.count = count

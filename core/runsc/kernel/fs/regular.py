@@ -117,12 +117,20 @@ class RegularFile(File):
         return data or super().partial_input(data, wanted)
 
     def __init__(self, inode: DataInode, flags: int, path: Path | None = None) -> None:
-        inode.open_data(flags & O_ACCMODE != O_RDONLY)
+        if flags & O_ACCMODE == O_RDONLY:
+            inode.open_data(False)
+        else:
+            inode.open_data(True)
+            inode.write_count += 1
         super().__init__(inode, flags, path)
         self.source = inode
 
     def release(self) -> None:
-        self.source.close_data(self.flags & O_ACCMODE != O_RDONLY)
+        if self.flags & O_ACCMODE == O_RDONLY:
+            self.source.close_data(False)
+        else:
+            self.source.close_data(True)
+            self.inode.write_count -= 1
 
     def read(self, task: Task, count: int) -> bytes:
         data = self.pread(task, count, self.pos)

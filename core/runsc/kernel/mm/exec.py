@@ -5,7 +5,7 @@ Everything that can be refused is checked before the old program is given up.
 
 from __future__ import annotations
 
-from errno import E2BIG, EACCES, EFAULT, ELIBBAD, ELOOP, ENOEXEC
+from errno import E2BIG, EACCES, EFAULT, ELIBBAD, ELOOP, ENOEXEC, ETXTBSY
 from os import urandom
 from struct import pack
 
@@ -141,6 +141,8 @@ def load(task: Task, file: File, name: bytes, argv: list[bytes], env: list[bytes
     try:
         for depth in range(_MAX_DEPTH + 1):
             check_executable(task, file)
+            if file.inode.write_count > 0:
+                raise LinuxError(ETXTBSY)
             head = file.pread(task, 4096, 0)
             if not head.startswith(b"#!"):
                 break
@@ -259,7 +261,7 @@ def start(task: Task, mm: MemoryManager, program: Program, cred: Credentials, se
         map_image(mm, second, at)
         entry = second.entry + at
         base = at
-    mm.exe = program.file.get()
+    mm.set_exe(program.file)
     if image.segments:
         text = next((s for s in image.segments if s.prot & PROT_EXEC), image.segments[0])
         data = image.segments[-1]

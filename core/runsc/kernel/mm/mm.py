@@ -123,9 +123,16 @@ class MemoryManager(UserCopy):
         for vma in self.vmas:
             vma.release()
         self.vmas = VmaList()
+        self.set_exe(None)
+
+    def set_exe(self, file: File | None) -> None:
+        """The program that runs here: as long as it does, nobody can write its file (deny_write_access)."""
+        if file is not None:
+            file.get().inode.write_count -= 1
         if self.exe is not None:
+            self.exe.inode.write_count += 1
             self.exe.put()
-            self.exe = None
+        self.exe = file
 
     def reset(self) -> None:
         """Empty the address space in place, for execve(2)."""
@@ -161,7 +168,8 @@ class MemoryManager(UserCopy):
         ):
             setattr(new, name, getattr(self, name))
         new.locked_future = False
-        new.exe = self.exe.get() if self.exe is not None else None
+        new.exe = None
+        new.set_exe(self.exe)
         starts, areas = new.vmas.starts, new.vmas.areas
         for vma in self.vmas:
             if vma.dontfork:

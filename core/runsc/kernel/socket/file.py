@@ -49,6 +49,7 @@ from runsc.abi.socket import (
     SO_TIMESTAMP,
     SO_TIMESTAMPNS,
     SO_TYPE,
+    SOCK_STREAM,
     SOL_SOCKET,
     WMEM_DEFAULT,
     WMEM_MAX,
@@ -120,6 +121,10 @@ class SocketFile(File):
         self.linger = (0, 0)
         self.timeouts = [0, 0]
         self.options: dict[int, int] = {}
+
+    @property
+    def sigpipe(self) -> bool:  # type: ignore[override]
+        return self.kind == SOCK_STREAM
 
     # -- the operations of a family -----------------------------------------------------------
 

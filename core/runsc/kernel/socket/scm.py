@@ -33,16 +33,21 @@ NO_CREDENTIALS: Ucred = (None, 65534, 65534)
 
 
 class InFlight:
-    """Files on their way in messages: how many each user has sent, and files to be closed.
+    """Files on their way in messages: how many each user has sent, the local sockets among them, and files
+    to be closed.
 
     Closing a file may throw away its queue of messages with files, and so on: ``discard`` does that one after
     the other, however long the chain.
     """
 
-    __slots__ = ("closing", "counts", "doomed")
+    __slots__ = ("closes", "closing", "counts", "doomed", "sockets")
 
     def __init__(self) -> None:
         self.counts: dict[int, int] = {}
+        #: local sockets in flight: how many messages hold each
+        self.sockets: dict[File, int] = {}
+        #: how many local sockets were closed since unreachable ones were looked for
+        self.closes = 0
         self.doomed: list[File] = []
         self.closing = False
 
@@ -77,6 +82,9 @@ class Rights:
         self.uid = uid
         self.files = files
         flight.counts[uid] = flight.counts.get(uid, 0) + len(files)
+        for file in files:
+            if file.collected:
+                flight.sockets[file] = flight.sockets.get(file, 0) + 1
 
     def take(self) -> list[File]:
         """The files, with their references; they are in flight no more."""
@@ -86,6 +94,13 @@ class Rights:
             self.flight.counts[self.uid] = left
         else:
             self.flight.counts.pop(self.uid, None)
+        sockets = self.flight.sockets
+        for file in files:
+            if file.collected:
+                if sockets[file] > 1:
+                    sockets[file] -= 1
+                else:
+                    del sockets[file]
         return files
 
     def copy(self) -> list[File]:

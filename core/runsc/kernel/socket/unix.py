@@ -20,17 +20,20 @@ from errno import (
     EPIPE,
 )  # fmt: skip
 
+from runsc.abi.inet import SIOCATMARK
 from runsc.abi.poll import (
     POLLERR,
     POLLHUP,
     POLLIN,
     POLLOUT,
+    POLLPRI,
     POLLRDBAND,
     POLLRDHUP,
     POLLRDNORM,
     POLLWRBAND,
     POLLWRNORM,
 )  # fmt: skip
+from runsc.abi.signal import SI_KERNEL, SIGURG
 from runsc.abi.socket import (
     AF_UNIX,
     AF_UNSPEC,
@@ -42,7 +45,9 @@ from runsc.abi.socket import (
     SHUT_WR,
     SIOCINQ,
     SIOCOUTQ,
+    SO_OOBINLINE,
     SO_PASSCRED,
+    SO_PEEK_OFF,
     SO_PEERCRED,
     SO_PEERGROUPS,
     SOCK_DGRAM,
@@ -53,15 +58,18 @@ from runsc.abi.socket import (
 )  # fmt: skip
 from runsc.kernel.errors import WOULD_BLOCK, LinuxError
 from runsc.kernel.fs.anon import anon_inodes
+from runsc.kernel.siginfo import SigInfo
 from runsc.kernel.socket import unixnames
 from runsc.kernel.socket.file import Received, SocketFile
 from runsc.kernel.socket.netdevice import interfaces
-from runsc.kernel.socket.scm import NO_CREDENTIALS, Ancillary, own_credentials, pack_ucred
+from runsc.kernel.socket.scm import NO_CREDENTIALS, Ancillary, in_flight, own_credentials, pack_ucred
+from runsc.kernel.socket.unixgc import collect_sometimes
+from runsc.kernel.socket.unixmessage import STREAM_PIECE, Message, datagram_cost, stream_cost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.kernel import Kernel
-    from runsc.kernel.socket.scm import Rights, Ucred
+    from runsc.kernel.socket.scm import Ucred
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.dentry import Path
     from runsc.kernel.vfs.inode import Inode
@@ -81,53 +89,6 @@ MAX_DGRAM_QLEN = 10
 _READ_EVENTS = POLLIN | POLLRDNORM | POLLRDBAND
 _WRITE_EVENTS = POLLOUT | POLLWRNORM | POLLWRBAND
 
-#: What fits into a buffer's head and into its pages, and what its descriptions take.
-_HEAD_MAX = 3776
-_DGRAM_HEAD_MAX = 16064
-_DGRAM_PAGES_MAX = 17 * 4096
-#: A stream's data is cut into pieces of at most this (SKB_MAX_HEAD(0) + UNIX_SKB_FRAGS_SZ).
-_STREAM_PIECE = _HEAD_MAX + 32768
-_SHARED_INFO = 320
-_SKBUFF = 256
-
-
-def _head_size(length: int) -> int:
-    """What kmalloc gives for a head of ``length`` bytes and the information behind it."""
-    return 1 << max(length + _SHARED_INFO - 1, 511).bit_length()
-
-
-def stream_cost(length: int) -> int:
-    """What a stream's buffer of ``length`` bytes counts (skb->truesize)."""
-    if length <= _HEAD_MAX:
-        return _head_size(length) + _SKBUFF
-    in_pages = min((length - _HEAD_MAX + 4095) & ~4095, length)
-    return _head_size(length - in_pages) + _SKBUFF + ((in_pages + 4095) & ~4095)
-
-
-def datagram_cost(length: int) -> int:
-    """What a datagram of ``length`` bytes counts."""
-    if length <= _DGRAM_HEAD_MAX:
-        return _head_size(length) + _SKBUFF
-    in_pages = (min(length - _DGRAM_HEAD_MAX, _DGRAM_PAGES_MAX) + 4095) & ~4095
-    return _head_size(max(length - in_pages, 0)) + _SKBUFF + in_pages
-
-
-class Message:
-    """One message in a queue, or a piece of a stream. ``offset``: how much of it was read; ``cost``: what it
-    counts against ``sender``'s buffer."""
-
-    __slots__ = ("cost", "cred", "data", "offset", "rights", "sender")
-
-    def __init__(
-        self, sender: UnixSocket, data: bytes, cost: int, cred: Ucred | None, rights: Rights | None
-    ) -> None:
-        self.sender = sender
-        self.data = data
-        self.cost = cost
-        self.cred = cred
-        self.rights = rights
-        self.offset = 0
-
 
 class UnixSocket(SocketFile):
     """A local socket.
@@ -135,12 +96,32 @@ class UnixSocket(SocketFile):
     ``address``: its name as getsockname(2) tells it, without the family alone; ``peer``: the other end, or
     where a datagram socket is connected to; ``connections``: of a listening socket, waiting to be accepted;
     ``blocked``: sockets whose senders or connectors wait for room in here; ``peer_cred``: the peer's, as of
-    the connection.
+    the connection; ``oob``: the urgent byte's message, which is in the queue like others; ``peek_off``:
+    SO_PEEK_OFF.
     """
 
+    collected = True
+
     __slots__ = (
-        "address", "backlog", "blocked", "bound", "connections", "dead", "embryo", "kernel", "messages",
-        "own_cred", "own_groups", "peer", "peer_cred", "peer_groups", "shut", "state", "wmem",
+        "address",
+        "backlog",
+        "blocked",
+        "bound",
+        "connections",
+        "dead",
+        "embryo",
+        "kernel",
+        "messages",
+        "oob",
+        "own_cred",
+        "own_groups",
+        "peek_off",
+        "peer",
+        "peer_cred",
+        "peer_groups",
+        "shut",
+        "state",
+        "wmem",
     )  # fmt: skip
 
     def __init__(self, kernel: Kernel, inode: Inode, flags: int, kind: int) -> None:
@@ -153,6 +134,8 @@ class UnixSocket(SocketFile):
         self.messages: deque[Message] = deque()
         self.connections: deque[UnixSocket] = deque()
         self.blocked: set[UnixSocket] = set()
+        self.oob: Message | None = None
+        self.peek_off = -1
         self.backlog = MAX_DGRAM_QLEN
         self.wmem = 0
         self.shut = 0
@@ -330,7 +313,11 @@ class UnixSocket(SocketFile):
             message.sender.sent(message.cost)
             if message.rights is not None:
                 message.rights.discard()
+        self.oob = None
         self._wake_blocked()
+        flight = in_flight(self.kernel)
+        if flight.sockets and not flight.closing:
+            collect_sometimes(self.kernel, flight)
 
     # -- sending ------------------------------------------------------------------------------
 
@@ -351,7 +338,9 @@ class UnixSocket(SocketFile):
         self, task: Task, data: bytes, flags: int, address: bytes = b"", scm: Ancillary | None = None
     ) -> int:
         if flags & MSG_OOB:
-            raise LinuxError(EOPNOTSUPP)
+            if self.kind != SOCK_STREAM or not data:
+                raise LinuxError(EOPNOTSUPP)
+            return self._send_urgent(task, data, flags & ~MSG_OOB, address, scm)
         if self.kind != SOCK_STREAM:
             if self.kind == SOCK_SEQPACKET:
                 if self.error:
@@ -378,7 +367,7 @@ class UnixSocket(SocketFile):
         rights = None
         if scm is not None:
             rights, scm.rights = scm.rights, None
-        limit = min(_STREAM_PIECE, (self.sndbuf >> 1) - 64)
+        limit = min(STREAM_PIECE, (self.sndbuf >> 1) - 64)
         done = 0
         while done < length and self.wmem < self.sndbuf:
             piece = data if length <= limit else data[done : done + limit]
@@ -390,6 +379,50 @@ class UnixSocket(SocketFile):
         if other.queue.entries:
             other.queue.wake(_READ_EVENTS)
         return done
+
+    def _send_urgent(
+        self, task: Task, data: bytes, flags: int, address: bytes, scm: Ancillary | None
+    ) -> int:
+        """MSG_OOB: the last byte is urgent; an older one that nobody took becomes data like any other."""
+        done = 0
+        if len(data) > 1:
+            done = self.send(task, data[:-1], flags, address, scm)
+            if done < len(data) - 1:
+                return done
+            address, scm = b"", None
+        try:
+            done += self.send(task, data[-1:], flags, address, scm)
+        except LinuxError:
+            if done:
+                return done
+            raise
+        other = self.peer
+        assert other is not None
+        other.oob = other.messages[-1]
+        if other.owner is not None:
+            other.owner.send(SigInfo(SIGURG, SI_KERNEL))
+        other.queue.wake(POLLPRI)
+        return done
+
+    def _recv_urgent(self, flags: int) -> Received:
+        """MSG_OOB: the urgent byte, which leaves the stream."""
+        if self.kind != SOCK_STREAM:
+            raise LinuxError(EOPNOTSUPP)
+        message = self.oob
+        if message is None or self.options.get(SO_OOBINLINE):
+            raise LinuxError(EINVAL)
+        received = Received(message.data, 1, message.sender.address, MSG_OOB)
+        if not flags & MSG_PEEK:
+            self._drop_urgent(message)
+        return received
+
+    def _drop_urgent(self, message: Message) -> None:
+        self.messages.remove(message)
+        self.oob = None
+        message.sender.sent(message.cost)
+        if message.rights is not None:
+            message.rights.discard()
+            message.rights = None
 
     def _send_datagram(self, task: Task, data: bytes, address: bytes, scm: Ancillary | None) -> int:
         name = unixnames.split(address) if address else b""
@@ -437,7 +470,7 @@ class UnixSocket(SocketFile):
             head = messages[0]
             length = len(head.data)
             whole = length == count or (length < count and len(messages) == 1)
-            if whole and not head.offset and head.rights is None:
+            if whole and not head.offset and head.rights is None and self.oob is None and self.peek_off < 0:
                 # Nearly always: the one message, whole.
                 messages.popleft()
                 head.sender.sent(head.cost)
@@ -446,19 +479,27 @@ class UnixSocket(SocketFile):
 
     def recv(self, task: Task, count: int, flags: int) -> Received:
         if flags & MSG_OOB:
-            raise LinuxError(EINVAL if self.kind == SOCK_STREAM else EOPNOTSUPP)
+            return self._recv_urgent(flags)
         if self.kind != SOCK_STREAM:
             return self._recv_datagram(count, flags)
         if self.state != ESTABLISHED:
             raise LinuxError(EINVAL)
         messages = self.messages
-        if not messages:
+        peek = flags & MSG_PEEK
+        urgent = self.oob
+        if urgent is not None and messages[0] is urgent and not peek:
+            if self.options.get(SO_OOBINLINE):
+                self.oob = urgent = None
+            else:
+                self._drop_urgent(urgent)  # who reads on without taking it has lost it
+                urgent = None
+        skip = self.peek_off if peek and self.peek_off > 0 else 0
+        if not messages or (skip and skip >= sum(len(item.data) - item.offset for item in messages)):
             if self.error:
                 raise LinuxError(self.take_error())
             if self.shut & RCV_SHUTDOWN:
                 return Received(b"")
             raise WOULD_BLOCK
-        peek = flags & MSG_PEEK
         first = messages[0]
         received = Received(b"", address=first.sender.address)
         if self.options.get(SO_PASSCRED):
@@ -469,7 +510,20 @@ class UnixSocket(SocketFile):
             message = messages[index]
             if message is not first and message.cred != first.cred:
                 break  # data of different senders is never joined
-            part = message.data[message.offset : message.offset + count]
+            if message is urgent:
+                if parts:
+                    break
+                if peek and not self.options.get(SO_OOBINLINE):
+                    index += 1
+                    continue
+            start = message.offset
+            if skip:
+                start += skip
+                skip = max(start - len(message.data), 0)
+                if start >= len(message.data):
+                    index += 1
+                    continue
+            part = message.data[start : start + count]
             parts.append(part)
             count -= len(part)
             rights = message.rights
@@ -489,7 +543,15 @@ class UnixSocket(SocketFile):
                 break
         received.data = parts[0] if len(parts) == 1 else b"".join(parts)
         received.length = len(received.data)
+        if self.peek_off >= 0:
+            self._move_peek(received.length, bool(peek))
+        if not parts:
+            raise WOULD_BLOCK  # all there is is the urgent byte
         return received
+
+    def _move_peek(self, count: int, peeked: bool) -> None:
+        """SO_PEEK_OFF: peeking moves on in the queue, reading takes the queue's beginning away."""
+        self.peek_off = self.peek_off + count if peeked else max(self.peek_off - count, 0)
 
     def _recv_datagram(self, count: int, flags: int) -> Received:
         if self.kind == SOCK_SEQPACKET and self.state != ESTABLISHED:
@@ -501,14 +563,18 @@ class UnixSocket(SocketFile):
             if self.shut & RCV_SHUTDOWN and (self.kind == SOCK_SEQPACKET or waits):
                 return Received(b"")
             raise WOULD_BLOCK
-        message = self.messages[0]
-        data = message.data
+        peek = flags & MSG_PEEK
+        message, skip = self._peeked() if peek and self.peek_off >= 0 else (self.messages[0], 0)
+        data = message.data[skip:] if skip else message.data
         received = Received(data[:count], len(data), message.sender.address)
         if len(data) > count:
             received.flags = MSG_TRUNC
+        if self.peek_off >= 0:
+            self._move_peek(len(received.data) if peek else len(message.data), bool(peek))
         if self.options.get(SO_PASSCRED):
             received.cred = message.cred or NO_CREDENTIALS
-        if flags & MSG_PEEK:
+        if peek:
+            message.peeked = True
             if message.rights is not None:
                 received.files = message.rights.copy()
             return received
@@ -518,6 +584,16 @@ class UnixSocket(SocketFile):
         message.sender.sent(message.cost)
         self._wake_blocked()
         return received
+
+    def _peeked(self) -> tuple[Message, int]:
+        """The message at SO_PEEK_OFF, and how much of it is skipped."""
+        skip = self.peek_off
+        for message in self.messages:
+            if skip >= len(message.data) and (skip or message.peeked):
+                skip -= len(message.data)
+                continue
+            return message, skip
+        raise WOULD_BLOCK
 
     # -- readiness, options -------------------------------------------------------------------
 
@@ -531,6 +607,8 @@ class UnixSocket(SocketFile):
                 events |= POLLRDHUP | POLLIN | POLLRDNORM
         if self.messages or self.connections:
             events |= POLLIN | POLLRDNORM
+        if self.oob is not None:
+            events |= POLLPRI
         if self.state == CLOSE and self.kind != SOCK_DGRAM:
             events |= POLLHUP
         if (self.wmem + 1) << 2 <= self.sndbuf and self.state != LISTEN:
@@ -555,10 +633,24 @@ class UnixSocket(SocketFile):
         if request == SIOCOUTQ:
             task.mm.write_u32(arg, self.wmem)
             return 0
+        if request == SIOCATMARK and self.kind == SOCK_STREAM:
+            at_mark = self.oob is not None and self.messages[0] is self.oob
+            task.mm.write_u32(arg, int(at_mark))
+            return 0
         return interfaces(task, request, arg)
+
+    def setsockopt(self, task: Task, level: int, name: int, value: bytes) -> None:
+        if level == SOL_SOCKET and name == SO_PEEK_OFF:
+            if len(value) < 4:
+                raise LinuxError(EINVAL)
+            self.peek_off = int.from_bytes(value[:4], "little", signed=True)
+            return
+        super().setsockopt(task, level, name, value)
 
     def getsockopt(self, task: Task, level: int, name: int, length: int) -> bytes:
         if level == SOL_SOCKET:
+            if name == SO_PEEK_OFF:
+                return (self.peek_off & 0xFFFFFFFF).to_bytes(4, "little")
             if name == SO_PEERCRED:
                 return pack_ucred(task, self.peer_cred or (None, -1, -1))
             if name == SO_PEERGROUPS:

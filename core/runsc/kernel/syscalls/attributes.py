@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import EBADF, EFAULT, EINVAL, EISDIR, EOPNOTSUPP, EPERM, EROFS
+from errno import EBADF, EFAULT, EINVAL, EISDIR, EOPNOTSUPP, EPERM, EROFS, ETXTBSY
 from stat import S_ISGID, S_ISUID, S_IXGRP
 from struct import Struct
 from time import time_ns
@@ -27,6 +27,7 @@ from runsc.kernel.syscalls.decl import (
     syscall,
 )
 from runsc.kernel.vfs.inode import SetAttr
+from runsc.kernel.vfs.leases import leases_of
 from runsc.kernel.vfs.namei import anonymous_path, lookup
 from runsc.kernel.vfs.notify import changed, file_event
 from runsc.kernel.vfs.operations import require
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.dentry import Path
     from runsc.kernel.vfs.inode import Inode
+    from runsc.kernel.vfs.leases import Leases
 
 _TIMESPECS = Struct("<qqqq")
 _UTIMBUF = Struct("<qq")
@@ -288,7 +290,23 @@ def truncate(task: Task, path: PathStr, length: Off) -> Result:
         raise LinuxError(EROFS)
     require(inode, task.cred, MAY_WRITE)
     check_mount_write(where.mount)
-    set_size(task, inode, length)
+    if inode.write_count < 0:
+        raise LinuxError(ETXTBSY)
+    leases = leases_of(inode)
+    if leases is not None and leases.begin_break(True):
+        return _truncate_waiting(task, where, length, leases)
+    return _truncate_now(task, where, length)
+
+
+async def _truncate_waiting(task: Task, where: Path, length: int, leases: Leases) -> int:
+    """Who holds a lease is told first, and given time."""
+    while leases.begin_break(True):
+        await task.wait(leases.queue)
+    return _truncate_now(task, where, length)
+
+
+def _truncate_now(task: Task, where: Path, length: int) -> int:
+    set_size(task, _inode(where), length)
     if task.kernel.notify is not None:
         changed(task.kernel, where.dentry, IN_MODIFY)
     return 0

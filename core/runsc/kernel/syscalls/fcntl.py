@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import EACCES, EAGAIN, EBADF, EINVAL, EPERM
+from errno import EBADF, EINVAL, EPERM
 from struct import Struct
 
 from runsc.abi.fcntl import (
@@ -31,7 +31,6 @@ from runsc.abi.fcntl import (
     F_SETOWN_EX,
     F_SETPIPE_SZ,
     F_SETSIG,
-    F_UNLCK,
     FD_CLOEXEC,
     O_APPEND,
     O_ASYNC,
@@ -41,7 +40,6 @@ from runsc.abi.fcntl import (
     O_PATH,
 )
 from runsc.abi.signal import NSIG
-from runsc.kernel.credentials import CAP_LEASE
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.fs.memfd import MemfdFile
 from runsc.kernel.fs.pipe import pipe_of
@@ -59,6 +57,8 @@ from runsc.kernel.vfs.fasync import (
     set_owner,
     set_owner_number,
 )
+from runsc.kernel.vfs.leases import get_lease, set_lease
+from runsc.kernel.vfs.mounting import open_files
 from runsc.kernel.vfs.permission import owner_or_capable
 
 TYPE_CHECKING = False
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.file import File
+    from runsc.kernel.vfs.inode import Inode
 
 #: What F_SETFL changes.
 _SETFL_MASK = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME
@@ -78,7 +79,7 @@ _OWNER_EX = Struct("<ii")
 F_SEAL_SEAL = 1
 
 
-@syscall(72, PARTIAL, "no leases or directory notification")
+@syscall(72, PARTIAL, "no directory notification (F_NOTIFY)")
 def fcntl(task: Task, fd: Fd, command: FcntlCmd, arg: Hex) -> Result:
     """fcntl(2)."""
     files = task.files
@@ -107,7 +108,7 @@ def fcntl(task: Task, fd: Fd, command: FcntlCmd, arg: Hex) -> Result:
         return set_lock(task, fd, file, command, arg)
     if command in (F_GETLK, F_OFD_GETLK):
         return get_lock(task, file, command, arg)
-    return _rare(task, file, command, arg)
+    return _rare(task, file, fd, command, arg)
 
 
 def _set_flags(task: Task, fd: int, file: File, arg: int) -> int:
@@ -119,7 +120,7 @@ def _set_flags(task: Task, fd: int, file: File, arg: int) -> int:
     return 0
 
 
-def _rare(task: Task, file: File, command: int, arg: int) -> int:
+def _rare(task: Task, file: File, fd: int, command: int, arg: int) -> int:
     number = (arg & 0xFFFFFFFF ^ 0x80000000) - 0x80000000
     if command == F_GETPIPE_SZ:
         return pipe_of(file).size()
@@ -140,19 +141,18 @@ def _rare(task: Task, file: File, command: int, arg: int) -> int:
     elif command == F_DUPFD_QUERY:
         return int(task.files.get_any(number) is file)
     elif command == F_GETLEASE:
-        return F_UNLCK
+        return get_lease(file)
     elif command == F_SETLEASE:
-        _refuse_lease(task, file, number)
+        return set_lease(task, file, fd, number, lambda inode: _openers(task, inode))
     raise LinuxError(EINVAL)
 
 
-def _refuse_lease(task: Task, file: File, kind: int) -> None:
-    """F_SETLEASE: there are no leases, which a program has to expect of a file that others may have open."""
-    if not file.inode.is_reg() or kind not in (0, 1, 2):
-        raise LinuxError(EINVAL)
-    if task.cred.fsuid != file.inode.uid and not task.cred.capable(CAP_LEASE):
-        raise LinuxError(EACCES)
-    raise LinuxError(EAGAIN)
+def _openers(task: Task, inode: Inode) -> tuple[int, int]:
+    """How many open files of ``inode`` can only be read, and how many can be written."""
+    files = {id(file): file for file in open_files(task.kernel) if file.inode is inode}
+    writers = sum(1 for file in files.values() if file.writable())
+    readers = sum(1 for file in files.values() if file.readable() and not file.writable())
+    return readers, writers
 
 
 def _owner(task: Task, file: File, command: int, arg: int, number: int) -> int:

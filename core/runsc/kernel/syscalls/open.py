@@ -23,6 +23,7 @@ from runsc.kernel.errors import LinuxError
 from runsc.kernel.fs.pipe import FifoOpening
 from runsc.kernel.syscalls.decl import DirFd, InOpenHow, Mode, OpenFlags, PathStr, Size, syscall
 from runsc.kernel.thread_group import RLIMIT_NOFILE
+from runsc.kernel.vfs.leases import LeaseBreak
 from runsc.kernel.vfs.namei import (
     RESOLVE_BENEATH,
     RESOLVE_IN_ROOT,
@@ -127,8 +128,8 @@ def do_open(task: Task, dirfd: int, path: bytes, flags: int, mode: int, resolve:
         if all(fd in files.files for fd in range(files.next, limit)):
             raise LinuxError(EMFILE)
     opened = start_open(task, dirfd, path, flags, mode, resolve)
-    if isinstance(opened, FifoOpening):
-        return _open_fifo(task, opened, bool(flags & O_CLOEXEC))
+    if isinstance(opened, (FifoOpening, LeaseBreak)):
+        return _open_waiting(task, opened, bool(flags & O_CLOEXEC))
     try:
         return files.install(opened, limit, bool(flags & O_CLOEXEC))
     except LinuxError:
@@ -136,8 +137,8 @@ def do_open(task: Task, dirfd: int, path: bytes, flags: int, mode: int, resolve:
         raise
 
 
-async def _open_fifo(task: Task, opening: FifoOpening, cloexec: bool) -> int:
-    """Wait for the other side of a FIFO."""
+async def _open_waiting(task: Task, opening: FifoOpening | LeaseBreak, cloexec: bool) -> int:
+    """Wait for the other side of a FIFO, or until leases are given up."""
     file: File | None = None
     try:
         while (file := opening.try_again()) is None:
@@ -145,7 +146,7 @@ async def _open_fifo(task: Task, opening: FifoOpening, cloexec: bool) -> int:
     finally:
         if file is None:
             opening.cancel()
-    if task.kernel.notify is not None:
+    if task.kernel.notify is not None and isinstance(opening, FifoOpening):
         file_event(task.kernel, file, IN_OPEN)
     try:
         return task.files.install(file, task.limit(RLIMIT_NOFILE), cloexec)

@@ -132,7 +132,7 @@ class Transfer:
                 self.done += count
         except (LinuxError, OSError) as error:
             if error.errno == EPIPE:
-                broken_pipe(task)
+                broken_pipe(task, target)
             if not self.done:
                 raise
         except Interrupted:

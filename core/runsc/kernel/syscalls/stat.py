@@ -134,7 +134,7 @@ def statx(task: Task, dirfd: DirFd, path: PathPtr, flags: AtFlags, mask: StatxMa
     assert inode is not None
     found = inode.stat()
     given = STATX_BASIC_STATS
-    if found.btime:
+    if found.btime and mask & STATX_BTIME:
         given |= STATX_BTIME
     mount = where.mount.ident
     if mask & STATX_MNT_ID_UNIQUE:

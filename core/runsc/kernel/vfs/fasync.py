@@ -66,6 +66,11 @@ _REASONS = (
 _OWN_CODES = sum(map(bit, (SIGILL, SIGFPE, SIGSEGV, SIGBUS, SIGTRAP, SIGCHLD, SIGSYS)))
 
 
+def band_of(code: int) -> int:
+    """si_band for a POLL_* si_code."""
+    return _BANDS[code]
+
+
 class FileOwner:
     """Who is signalled about a file, and the ids of the one who said so."""
 

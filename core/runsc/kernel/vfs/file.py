@@ -45,6 +45,12 @@ class File:
     seekable = False
     #: Do reads of regular data always complete at once (regular files, directories)?
     is_regular = False
+    #: Does writing where nobody can read any more send SIGPIPE?
+    sigpipe = True
+    #: Is it counted while it is in a message (sockets that may hold themselves alive)?
+    collected = False
+    #: Does a write(2) that found room for a part only wait until all is written?
+    writes_all = True
     #: May areas that map it become one where they continue each other?
     joins = True
     #: Does it know O_ASYNC (file_operations.fasync)?

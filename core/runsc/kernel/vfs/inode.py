@@ -210,6 +210,7 @@ class Inode:
         "rdev",
         "size",
         "uid",
+        "write_count",
     )
 
     def __init__(
@@ -225,6 +226,8 @@ class Inode:
         self.nlink = 1
         self.atime = self.mtime = self.ctime = self.btime = time_ns()
         self.extra: dict[str, Any] | None = None
+        #: how many open files can write it; negative: how many processes run it (i_writecount)
+        self.write_count = 0
 
     # -- what it is ---------------------------------------------------------------------------
 

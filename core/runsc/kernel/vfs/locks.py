@@ -7,6 +7,7 @@ range lock's owner is the descriptor table of a process, or the open file; the f
 from __future__ import annotations
 
 from runsc.abi.fcntl import F_UNLCK, F_WRLCK, LOCK_EX
+from runsc.kernel.vfs.leases import release_leases
 from runsc.kernel.wait import WaitQueue
 
 TYPE_CHECKING = False
@@ -159,13 +160,14 @@ def release_process_locks(file: File, files: FdTable) -> None:
 
 
 def release_file_locks(file: File) -> None:
-    """An open file is no more: its own locks (OFD, flock) go."""
+    """An open file is no more: its own locks (OFD, flock) and its lease go."""
     extra = file.inode.extra
     locks: FileLocks | None = extra.get("locks") if extra is not None else None
     if locks is not None:
         locks.drop_owner(file)
         locks.drop_flock(file)
         forget_if_idle(file.inode)
+    release_leases(file)
 
 
 class LockWaits:

@@ -42,9 +42,9 @@ class Found:
         self.trailing = trailing
 
 
-def start_of(task: Task, dirfd: int, path: bytes) -> Path:
+def start_of(task: Task, dirfd: int, path: bytes, resolve: int = 0) -> Path:
     """Where the walk of ``path`` begins: the root, the working directory or ``dirfd``; raises EBADF."""
-    if path.startswith(b"/"):
+    if path.startswith(b"/") and not resolve & RESOLVE_IN_ROOT:
         return task.fs.root
     if dirfd == AT_FDCWD:
         return task.fs.cwd
@@ -76,7 +76,7 @@ def lookup(
         if quick is not None:
             return quick
     walker = Walker(task, resolve)
-    found = walker.to_parent(start_of(task, dirfd, path), path)
+    found = walker.to_parent(start_of(task, dirfd, path, resolve), path)
     return walker.last(found, follow or found.trailing)
 
 

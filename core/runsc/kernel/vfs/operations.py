@@ -6,7 +6,7 @@ other side of a FIFO. A file that is answered here has no references yet: instal
 
 from __future__ import annotations
 
-from errno import EACCES, EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, ENXIO, EPERM, EROFS
+from errno import EACCES, EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, ENXIO, EPERM, EROFS, ETXTBSY
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_IFSOCK, S_ISGID, S_IXGRP
 
 from runsc.abi.fcntl import (
@@ -20,6 +20,7 @@ from runsc.abi.fcntl import (
     O_NOFOLLOW,
     O_PATH,
     O_TRUNC,
+    O_WRONLY,
 )
 from runsc.abi.inotify import IN_MODIFY, IN_OPEN
 from runsc.abi.stat import S_IFMT
@@ -29,6 +30,7 @@ from runsc.kernel.fs.pipe import FifoOpening, open_fifo
 from runsc.kernel.vfs.dentry import MS_NODEV, Path
 from runsc.kernel.vfs.fastwalk import quick_parent
 from runsc.kernel.vfs.file import File, PathFile
+from runsc.kernel.vfs.leases import LeaseBreak, break_lease
 from runsc.kernel.vfs.namei import Walker, child_of, lookup, lookup_parent, start_of
 from runsc.kernel.vfs.notify import created, file_event
 from runsc.kernel.vfs.permission import MAY_EXEC, MAY_READ, MAY_WRITE, allowed, owner_or_capable
@@ -61,7 +63,7 @@ def open_file(task: Task, dirfd: int, path: bytes, flags: int, mode: int = 0, re
     Raises what open(2) answers; ``WOULD_BLOCK`` for a FIFO whose other side nobody has opened.
     """
     opened = start_open(task, dirfd, path, flags, mode, resolve)
-    if isinstance(opened, FifoOpening):
+    if isinstance(opened, (FifoOpening, LeaseBreak)):
         opened.cancel()
         raise WOULD_BLOCK
     return opened
@@ -70,7 +72,7 @@ def open_file(task: Task, dirfd: int, path: bytes, flags: int, mode: int = 0, re
 def open_inode(task: Task, path: Path, flags: int) -> File:
     """Open what a walk has found, with the checks that open(2) makes. As ``open_file`` for a FIFO."""
     opened = open_found(task, path, flags)
-    if isinstance(opened, FifoOpening):
+    if isinstance(opened, (FifoOpening, LeaseBreak)):
         opened.cancel()
         raise WOULD_BLOCK
     return opened
@@ -84,7 +86,7 @@ def discard(file: File) -> None:
 
 def start_open(
     task: Task, dirfd: int, path: bytes, flags: int, mode: int = 0, resolve: int = 0
-) -> File | FifoOpening:
+) -> File | FifoOpening | LeaseBreak:
     """open(2), except that a FIFO may answer an opening to wait for (see ``runsc.kernel.fs.pipe``).
 
     ``flags`` were checked (build_open_flags): the combinations that are EINVAL don't get here.
@@ -132,7 +134,7 @@ def _open_tmpfile(task: Task, dirfd: int, path: bytes, flags: int, mode: int, re
 
 def _open_creating(
     task: Task, dirfd: int, path: bytes, flags: int, mode: int, resolve: int
-) -> File | FifoOpening:
+) -> File | FifoOpening | LeaseBreak:
     """O_CREAT: open, or make and open (open_last_lookups, lookup_open)."""
     if not path:
         raise LinuxError(ENOENT)
@@ -142,7 +144,7 @@ def _open_creating(
         where = quick[0]
     else:
         walker = Walker(task, resolve)
-        found = walker.to_parent(start_of(task, dirfd, path), path)
+        found = walker.to_parent(start_of(task, dirfd, path, resolve), path)
         if found.special:
             raise LinuxError(EEXIST if flags & O_EXCL else EISDIR)
         where, dentry = walker.open_last(found, not flags & O_NOFOLLOW, bool(flags & O_EXCL))
@@ -177,7 +179,7 @@ def _open_creating(
     return open_found(task, place, flags)
 
 
-def open_found(task: Task, path: Path, flags: int) -> File | FifoOpening:
+def open_found(task: Task, path: Path, flags: int) -> File | FifoOpening | LeaseBreak:
     """Open an existing object (do_open, may_open, do_dentry_open)."""
     inode = path.dentry.inode
     if inode is None:
@@ -202,8 +204,12 @@ def open_found(task: Task, path: Path, flags: int) -> File | FifoOpening:
             raise LinuxError(ELOOP)
         elif kind in (S_IFCHR, S_IFBLK) and path.mount.flags & MS_NODEV:
             raise LinuxError(EACCES)
-    elif mask & MAY_WRITE and path.mount.fs.read_only:
-        raise LinuxError(EROFS)
+    elif mask & MAY_WRITE:
+        if path.mount.fs.read_only:
+            raise LinuxError(EROFS)
+        if inode.write_count < 0:
+            require(inode, task.cred, mask)
+            raise LinuxError(ETXTBSY)
     if not allowed(inode, task.cred, mask):
         require(inode, task.cred, mask)
     if flags & O_NOATIME and not owner_or_capable(inode, task.cred):
@@ -219,6 +225,18 @@ def open_found(task: Task, path: Path, flags: int) -> File | FifoOpening:
         return fifo
     if kind == S_IFSOCK:
         raise LinuxError(ENXIO)
+    if inode.extra is not None and "leases" in inode.extra:
+        how = flags | O_WRONLY if truncates and not access else flags
+        waiting = break_lease(inode, how, lambda: _open_now(task, path, flags, truncates))
+        if waiting is not None:
+            return waiting
+    return _open_now(task, path, flags, truncates)
+
+
+def _open_now(task: Task, path: Path, flags: int, truncates: bool) -> File:
+    """The open itself, when all checks are made and nothing is to be waited for."""
+    inode = path.dentry.inode
+    assert inode is not None
     file = inode.open(path, flags & ~_OPENING_FLAGS, task)
     if flags & O_NOCTTY:
         file.flags &= ~O_NOCTTY

@@ -51,6 +51,7 @@ class HostInode(DataInode):
         self.ino = attributes[INO]
         self.host_dev = attributes[DEV]
         self.extra = None
+        self.write_count = 0
         self.btime = 0
         self.parent = parent
         self.name = name

@@ -32,8 +32,12 @@ class OverlayFile(RegularFile):
         File.__init__(self, inode, flags, path)
         self.source = source
         self.opened_for_writing = writing
+        if flags & O_ACCMODE != O_RDONLY:
+            inode.write_count += 1
 
     def release(self) -> None:
+        if self.flags & O_ACCMODE != O_RDONLY:
+            self.inode.write_count -= 1
         self.source.close_data(self.opened_for_writing)
 
     def _current(self) -> DataInode:

@@ -53,6 +53,7 @@ class OverlayInode(DataInode):
         self.name = name
         self.hides_nothing = False
         self.extra = None
+        self.write_count = 0
         self.rdev = real.rdev
         self.btime = real.btime
         self.take_over()
