@@ -103,12 +103,12 @@ def _make(task: Task, mount: Mount, options: MountOptions, warn: list[str]) -> F
     kind = mount.type
     if kind == "devpts":
         return _make_devpts(task, options)
-    if kind in ("cgroup", "cgroup2", "mqueue"):
+    if kind in ("cgroup", "cgroup2"):
         # Directories that are there and empty: what stands in them elsewhere isn't the sandbox's.
-        return Tmpfs(size=0, mode=0o755 if kind != "mqueue" else 0o1777, source=kind, name=kind)
+        return Tmpfs(size=0, mode=0o755, source=kind, name=kind)
     data = options.data if kind in ("tmpfs", "ramfs") else []
     try:
-        return make_filesystem(task.kernel, kind.encode(), os.fsencode(mount.source or kind), data)
+        return make_filesystem(task, kind.encode(), os.fsencode(mount.source or kind), data)
     except LinuxError as error:
         if error.errno == ENODEV:
             raise RunscError(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Generic, TypeVar
 
     from runsc.kernel.credentials import Credentials
+    from runsc.kernel.pid import Pid
     from runsc.kernel.task import Task
 
     T = TypeVar("T", bound="IpcObject")
@@ -51,9 +52,14 @@ def now() -> int:
     return int(time())
 
 
-def shown_pid(task: Task, group_id: int) -> int:
-    """A process id that an object remembers, as ``task`` is to see it."""
-    return group_id
+def shown_pid(task: Task, pid: Pid | None) -> int:
+    """The process that an object remembers, as ``task`` is to see it; 0 for none, or one it can't see."""
+    return 0 if pid is None else pid.nr(task.pid_ns)
+
+
+def process_of(task: Task) -> Pid:
+    """What to remember of a process."""
+    return task.group.leader.pid
 
 
 class IpcObject:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class IpcLimits:
-    """Names as in Linux's struct ipc_namespace; sizes in bytes, ``shm_ctlall`` in pages."""
+    """Names as in Linux's struct ipc_tables; sizes in bytes, ``shm_ctlall`` in pages."""
 
     __slots__ = (
         "mq_msg_default", "mq_msg_max", "mq_msgsize_default", "mq_msgsize_max", "mq_queues_max", "msg_ctlmax",

@@ -13,6 +13,7 @@ from runsc.abi.signal import SI_MESGQ
 from runsc.abi.time import SIGEV_SIGNAL, SIGEV_THREAD
 from runsc.kernel.credentials import CAP_SYS_RESOURCE
 from runsc.kernel.errors import LinuxError
+from runsc.kernel.ipc.ids import process_of, shown_pid
 from runsc.kernel.siginfo import SigInfo
 from runsc.kernel.thread_group import RLIMIT_MSGQUEUE
 from runsc.kernel.vfs.file import DirectoryFile, File
@@ -22,7 +23,7 @@ from runsc.kernel.wait import WaitQueue
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.credentials import Credentials
-    from runsc.kernel.ipc.namespace import IpcNamespace
+    from runsc.kernel.ipc.namespace import IpcTables
     from runsc.kernel.socket.netlink.socket import NetlinkSocket
     from runsc.kernel.task import Task
     from runsc.kernel.thread_group import ThreadGroup
@@ -76,7 +77,10 @@ class Notification:
         """A message has come."""
         if self.how == SIGEV_SIGNAL and self.signo and not self.owner.zombie:
             self.owner.send_signal(
-                SigInfo(self.signo, SI_MESGQ, pid=sender.tgid, uid=sender.cred.uid, value=self.value)
+                SigInfo(
+                    self.signo, SI_MESGQ, pid=process_of(sender).nr(self.owner.leader.pid_ns),
+                    uid=sender.cred.uid, value=self.value,
+                )  # fmt: skip
             )
         self.end(NOTIFY_WOKENUP)
 
@@ -201,7 +205,7 @@ class MqueueFile(File):
         text = (
             f"QSIZE:{inode.used():<10} NOTIFY:{told.how if told else 0:<5}"
             f" SIGNO:{told.signo if told and told.how == SIGEV_SIGNAL else 0:<5}"
-            f" NOTIFY_PID:{told.owner.tgid if told else 0:<6}\n"
+            f" NOTIFY_PID:{shown_pid(task, process_of(told.owner.leader)) if told else 0:<6}\n"
         )
         return text.encode()[offset : offset + count]
 
@@ -300,7 +304,7 @@ class MqueueFs(FileSystem):
 
     __slots__ = ("bytes", "last_ino", "namespace", "root_inode")
 
-    def __init__(self, namespace: IpcNamespace) -> None:
+    def __init__(self, namespace: IpcTables) -> None:
         super().__init__("mqueue", "mqueue", cached=False)
         self.namespace = namespace
         self.last_ino = 1
@@ -334,7 +338,7 @@ class MqueueFs(FileSystem):
             self.bytes.pop(inode.owner, None)
 
 
-def mqueue_fs(namespace: IpcNamespace) -> MqueueFs:
+def mqueue_fs(namespace: IpcTables) -> MqueueFs:
     """The namespace's file system, made the first time it is asked for."""
     if namespace.mqueues is None:
         namespace.mqueues = MqueueFs(namespace)

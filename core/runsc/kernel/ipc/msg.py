@@ -11,7 +11,8 @@ from runsc.kernel.wait import WaitQueue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runsc.kernel.ipc.namespace import IpcNamespace
+    from runsc.kernel.ipc.namespace import IpcTables
+    from runsc.kernel.pid import Pid
     from runsc.kernel.task import Task
 
 #: How a receiver chooses (SEARCH_*).
@@ -57,7 +58,7 @@ class Receiver:
 
     __slots__ = ("kind", "limit", "message", "mode", "pid", "queue", "status")
 
-    def __init__(self, kind: int, mode: int, limit: int, pid: int) -> None:
+    def __init__(self, kind: int, mode: int, limit: int, pid: Pid) -> None:
         self.kind = kind
         self.mode = mode
         self.limit = limit
@@ -75,7 +76,7 @@ class MessageQueue(IpcObject):
         "stime",
     )  # fmt: skip
 
-    def __init__(self, namespace: IpcNamespace, task: Task, key: int, mode: int) -> None:
+    def __init__(self, namespace: IpcTables, task: Task, key: int, mode: int) -> None:
         super().__init__(key, mode, task.cred)
         self.namespace = namespace
         self.messages: list[Message] = []
@@ -84,13 +85,14 @@ class MessageQueue(IpcObject):
         self.qbytes = namespace.limits.msg_ctlmnb
         self.cbytes = 0
         self.stime = self.rtime = 0
-        self.lspid = self.lrpid = 0
+        self.lspid: Pid | None = None
+        self.lrpid: Pid | None = None
 
     def fits(self, size: int) -> bool:
         """Is there room for a message (msg_fits_inqueue)?"""
         return size + self.cbytes <= self.qbytes and 1 + len(self.messages) <= self.qbytes
 
-    def send(self, message: Message, pid: int) -> None:
+    def send(self, message: Message, pid: Pid) -> None:
         """Give it to the first who waits for such a one, or keep it."""
         self.lspid = pid
         self.stime = now()
@@ -124,7 +126,7 @@ class MessageQueue(IpcObject):
                 return message
         return None
 
-    def take(self, message: Message, pid: int) -> None:
+    def take(self, message: Message, pid: Pid) -> None:
         """A receiver gets ``message``: it leaves the queue, and there is room for others."""
         self.messages.remove(message)
         self.lrpid = pid

@@ -1,4 +1,4 @@
-"""The IPC namespace: objects, keys and limits of its own (ipc_namespaces(7), struct ipc_namespace)."""
+"""The IPC namespace: objects, keys and limits of its own (ipc_namespaces(7), struct ipc_tables)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from runsc.kernel.task import Task
 
 
-class IpcNamespace:
+class IpcTables:
     """``shm_pages``: pages of all segments; ``sem_count``: semaphores of all sets; ``msg_bytes``,
     ``msg_count``: what waits in all queues. ``mqueues``: the file system of POSIX queues, made when
     first used."""
@@ -48,14 +48,10 @@ class IpcNamespace:
         self.mqueues = None
 
 
-def ipc_namespace(task: Task) -> IpcNamespace:
-    """The namespace that ``task`` is in."""
-    return root_ipc_namespace(task.kernel)
-
-
-def root_ipc_namespace(kernel: Kernel) -> IpcNamespace:
-    """The namespace that the first process starts in."""
-    found: IpcNamespace | None = kernel.extra.get("ipc_namespace")
+def ipc_tables(task: Task) -> IpcTables:
+    """What the IPC namespace of ``task`` has."""
+    extra = task.nsproxy.ipc.extra
+    found: IpcTables | None = extra.get("tables")
     if found is None:
-        found = kernel.extra["ipc_namespace"] = IpcNamespace(kernel)
+        found = extra["tables"] = IpcTables(task.kernel)
     return found

@@ -6,13 +6,14 @@ from errno import EAGAIN, EIDRM, EINVAL, ENOSPC, ERANGE
 
 from runsc.abi.ipc import IPC_NOWAIT, SEM_UNDO, SEMID_DS, SEMVMX
 from runsc.kernel.errors import LinuxError
-from runsc.kernel.ipc.ids import IpcObject, now
+from runsc.kernel.ipc.ids import IpcObject, now, process_of
 from runsc.kernel.task import WORK_DEAD
 from runsc.kernel.wait import WaitQueue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runsc.kernel.ipc.namespace import IpcNamespace
+    from runsc.kernel.ipc.namespace import IpcTables
+    from runsc.kernel.pid import Pid
     from runsc.kernel.task import Task
 
     #: One of semop(2)'s: semaphore number, what to add, flags.
@@ -31,7 +32,7 @@ class Semaphore:
 
     def __init__(self) -> None:
         self.value = 0
-        self.pid = 0
+        self.pid: Pid | None = None
 
 
 class Sleeper:
@@ -40,7 +41,7 @@ class Sleeper:
 
     __slots__ = ("alters", "blocking", "operations", "pid", "queue", "status", "undo")
 
-    def __init__(self, operations: list[Operation], undo: Undo | None, pid: int) -> None:
+    def __init__(self, operations: list[Operation], undo: Undo | None, pid: Pid) -> None:
         self.operations = operations
         self.undo = undo
         self.pid = pid
@@ -60,7 +61,7 @@ class SemaphoreSet(IpcObject):
 
     __slots__ = ("namespace", "otime", "semaphores", "sleepers", "undos")
 
-    def __init__(self, namespace: IpcNamespace, task: Task, key: int, count: int, mode: int) -> None:
+    def __init__(self, namespace: IpcTables, task: Task, key: int, count: int, mode: int) -> None:
         super().__init__(key, mode, task.cred)
         self.namespace = namespace
         self.otime = 0
@@ -157,7 +158,7 @@ class SemaphoreSet(IpcObject):
 
     # -- values -------------------------------------------------------------------------------
 
-    def set_values(self, values: dict[int, int], pid: int) -> None:
+    def set_values(self, values: dict[int, int], pid: Pid) -> None:
         """SETVAL, SETALL: what was to be undone on them is forgotten."""
         for number, value in values.items():
             self.semaphores[number].value = value
@@ -167,7 +168,7 @@ class SemaphoreSet(IpcObject):
         self.ctime = now()
         self.changed()
 
-    def undo_for(self, undo: Undo, pid: int) -> None:
+    def undo_for(self, undo: Undo, pid: Pid) -> None:
         """The end of whoever had ``undo``: its changes are taken back, as far as that goes (exit_sem)."""
         for number, change in enumerate(undo[self]):
             if change:
@@ -194,7 +195,7 @@ class SemaphoreSet(IpcObject):
         return self.pack_perm() + SEMID_DS.pack(self.otime, self.ctime, len(self.semaphores))
 
 
-def create(namespace: IpcNamespace, task: Task, key: int, count: int, flags: int) -> int:
+def create(namespace: IpcTables, task: Task, key: int, count: int, flags: int) -> int:
     """A new set's identifier (newary). Raises EINVAL, ENOSPC."""
     limits = namespace.limits
     if not count:
@@ -227,5 +228,5 @@ def exit_sem(task: Task) -> None:
         if other.sysvsem is undo and not other.work & WORK_DEAD:
             return
     for semaphores in list(undo):
-        semaphores.undo_for(undo, task.group.tgid)
+        semaphores.undo_for(undo, process_of(task))
     undo.clear()

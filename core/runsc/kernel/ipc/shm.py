@@ -16,13 +16,14 @@ from runsc.kernel.credentials import CAP_IPC_LOCK
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.fs.memfd import memfd_fs
 from runsc.kernel.fs.tmpfs import BOGO_INODE_SIZE, TmpfsFile, TmpfsRegularFile
-from runsc.kernel.ipc.ids import IpcObject, now, shown_pid
+from runsc.kernel.ipc.ids import IpcObject, now, process_of, shown_pid
 from runsc.kernel.mm.overcommit import could_ever_fit
 from runsc.kernel.thread_group import RLIMIT_MEMLOCK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runsc.kernel.ipc.namespace import IpcNamespace
+    from runsc.kernel.ipc.namespace import IpcTables
+    from runsc.kernel.pid import Pid
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.file import File
 
@@ -37,14 +38,14 @@ class SharedMemorySegment(IpcObject):
         "atime", "cpid", "dtime", "inode", "lpid", "namespace", "nattch", "size",
     )  # fmt: skip
 
-    def __init__(self, namespace: IpcNamespace, task: Task, key: int, size: int, mode: int) -> None:
+    def __init__(self, namespace: IpcTables, task: Task, key: int, size: int, mode: int) -> None:
         super().__init__(key, mode, task.cred)
         self.namespace = namespace
         self.size = size
         self.nattch = 0
         self.atime = self.dtime = 0
-        self.cpid = task.group.tgid
-        self.lpid = 0
+        self.cpid: Pid | None = process_of(task)
+        self.lpid: Pid | None = None
         fs = memfd_fs(namespace.kernel)
         fs.charge_inode(BOGO_INODE_SIZE)
         self.inode = TmpfsFile(fs, S_IFREG | self.mode, task.cred.fsuid, task.cred.fsgid)
@@ -108,7 +109,7 @@ class SegmentFile(TmpfsRegularFile):
     def __init__(self, segment: SharedMemorySegment, flags: int) -> None:
         super().__init__(segment.inode, flags)
         self.segment = segment
-        self.pid = 0
+        self.pid: Pid | None = None
 
     def get(self) -> File:
         self.segment.attached()
@@ -116,7 +117,7 @@ class SegmentFile(TmpfsRegularFile):
 
     def put(self) -> None:
         super().put()
-        if self.pid:
+        if self.pid is not None:
             self.segment.lpid = self.pid
         self.segment.detached()
 
@@ -129,10 +130,10 @@ def note_exit(task: Task) -> None:
     if task.mm.users == 1:
         for vma in task.mm.vmas:
             if isinstance(vma.file, SegmentFile):
-                vma.file.pid = task.group.tgid
+                vma.file.pid = process_of(task)
 
 
-def create(namespace: IpcNamespace, task: Task, key: int, size: int, flags: int) -> int:
+def create(namespace: IpcTables, task: Task, key: int, size: int, flags: int) -> int:
     """A new segment's identifier (newseg). Raises EINVAL, ENOSPC, ENOMEM, EPERM."""
     limits = namespace.limits
     if size < 1 or size > limits.shm_ctlmax:

@@ -28,7 +28,7 @@ from runsc.kernel.credentials import CAP_SYS_ADMIN
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.fs.tmpfs import UNLIMITED, Tmpfs
 from runsc.kernel.ipc.mqueue import mqueue_fs
-from runsc.kernel.ipc.namespace import root_ipc_namespace
+from runsc.kernel.ipc.namespace import ipc_tables
 from runsc.kernel.syscalls.decl import PARTIAL, MountFlags, PathPtr, PathStr, StrPtr, UmountFlags, syscall
 from runsc.kernel.vfs.mounting import (
     bind,
@@ -44,7 +44,6 @@ from runsc.kernel.vfs.namei import lookup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runsc.kernel.kernel import Kernel
     from runsc.kernel.pid import PidNamespace
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task
@@ -91,7 +90,7 @@ def mount(
     else:
         if not fstype:
             raise LinuxError(EINVAL)
-        fs = make_filesystem(task.kernel, kind, device, options, task.pid_ns)
+        fs = make_filesystem(task, kind, device, options, task.pid_ns)
         if fs.root().is_dir() != _is_dir(at):
             raise LinuxError(ENOTDIR)
         new_mount(task, fs, at, flags)
@@ -117,7 +116,7 @@ def _is_dir(at: Path) -> bool:
 
 
 def make_filesystem(
-    kernel: Kernel,
+    task: Task,
     kind: bytes,
     source: bytes,
     options: list[tuple[bytes, bytes | None]],
@@ -125,6 +124,7 @@ def make_filesystem(
 ) -> FileSystem:
     """A new file system of a type the kernel has; raises ENODEV, EINVAL for bad options. ``pid_ns``: whose
     processes a proc shows (None: all)."""
+    kernel = task.kernel
     name = os.fsdecode(source) or "none"
     fs: FileSystem
     if kind in (b"tmpfs", b"ramfs"):
@@ -146,7 +146,7 @@ def make_filesystem(
 
         fs = DevPts(kernel)
     elif kind == b"mqueue":
-        return mqueue_fs(root_ipc_namespace(kernel))
+        return mqueue_fs(ipc_tables(task))
     else:
         raise LinuxError(ENODEV)
     fs.source = name

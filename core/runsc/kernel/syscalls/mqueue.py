@@ -20,7 +20,7 @@ from runsc.kernel.ipc.mqueue import (
     message_queue_limit,
     mqueue_fs,
 )
-from runsc.kernel.ipc.namespace import ipc_namespace
+from runsc.kernel.ipc.namespace import ipc_tables
 from runsc.kernel.socket.netlink.socket import NetlinkSocket
 from runsc.kernel.syscalls.decl import (
     Fd,
@@ -54,7 +54,7 @@ def mq_open(task: Task, name: PathPtr, oflag: OpenFlags, mode: Mode, attr: Ptr) 
     if attr:
         wanted = task.mm.unpack(attr, MQ_ATTR)[1:3]
     path = task.mm.copy_in_path(name)
-    root = mqueue_fs(ipc_namespace(task)).root()
+    root = mqueue_fs(ipc_tables(task)).root()
     check_name(path)
     inode = root.entries.get(path)
     if inode is None:
@@ -77,7 +77,7 @@ def mq_open(task: Task, name: PathPtr, oflag: OpenFlags, mode: Mode, attr: Ptr) 
 def mq_unlink(task: Task, name: PathPtr) -> int:
     """mq_unlink(2)."""
     path = task.mm.copy_in_path(name)
-    root = mqueue_fs(ipc_namespace(task)).root()
+    root = mqueue_fs(ipc_tables(task)).root()
     check_name(path)
     inode = root.entries.get(path)
     if inode is None:

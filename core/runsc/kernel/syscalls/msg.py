@@ -22,14 +22,14 @@ from runsc.abi.ipc import (
 )
 from runsc.kernel.credentials import CAP_SYS_RESOURCE
 from runsc.kernel.errors import Interrupted, LinuxError, Restart
-from runsc.kernel.ipc.ids import READ, WRITE, now
+from runsc.kernel.ipc.ids import READ, WRITE, now, process_of
 from runsc.kernel.ipc.msg import Message, MessageQueue, Receiver, search_mode
-from runsc.kernel.ipc.namespace import ipc_namespace
+from runsc.kernel.ipc.namespace import ipc_tables
 from runsc.kernel.syscalls.decl import Hex, Int, Long, Ptr, Size, syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runsc.kernel.ipc.namespace import IpcNamespace
+    from runsc.kernel.ipc.namespace import IpcTables
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task
 
@@ -44,7 +44,7 @@ _MSGMNB = 16384
 @syscall(68)
 def msgget(task: Task, key: Int, msgflg: Hex) -> int:
     """msgget(2)."""
-    namespace = ipc_namespace(task)
+    namespace = ipc_tables(task)
 
     def make() -> int:
         return namespace.msg.add(MessageQueue(namespace, task, key, msgflg), namespace.limits.msg_ctlmni)
@@ -56,14 +56,14 @@ def msgget(task: Task, key: Int, msgflg: Hex) -> int:
 def msgsnd(task: Task, msqid: Int, msgp: Ptr, msgsz: Size, msgflg: Hex) -> Result:
     """msgsnd(2)."""
     kind = int.from_bytes(task.mm.copy_in(msgp, 8), "little", signed=True)
-    namespace = ipc_namespace(task)
+    namespace = ipc_tables(task)
     if msgsz > namespace.limits.msg_ctlmax or msgsz > _LONG_MAX or msqid < 0 or kind < 1:
         raise LinuxError(EINVAL)
     message = Message(kind, task.mm.copy_in(msgp + 8, msgsz))
     queue = namespace.msg.get(msqid)
     queue.check(task.cred, WRITE)
     if queue.fits(msgsz):
-        queue.send(message, task.group.tgid)
+        queue.send(message, process_of(task))
         return 0
     if msgflg & IPC_NOWAIT:
         raise LinuxError(EAGAIN)
@@ -79,7 +79,7 @@ async def _send_waiting(task: Task, queue: MessageQueue, message: Message) -> in
         queue.check_exists()
         queue.check(task.cred, WRITE)
         if queue.fits(len(message.text)):
-            queue.send(message, task.group.tgid)
+            queue.send(message, process_of(task))
             return 0
 
 
@@ -91,7 +91,7 @@ def msgrcv(task: Task, msqid: Int, msgp: Ptr, msgsz: Size, msgtyp: Long, msgflg:
     if msgflg & MSG_COPY and (msgflg & MSG_EXCEPT or not msgflg & IPC_NOWAIT):
         raise LinuxError(EINVAL)
     kind, mode = search_mode(msgtyp, msgflg)
-    queue = ipc_namespace(task).msg.get(msqid)
+    queue = ipc_tables(task).msg.get(msqid)
     message = _take(task, queue, kind, mode, msgsz, msgflg)
     if message is not None:
         return _deliver(task, msgp, message, msgsz)
@@ -111,7 +111,7 @@ def _take(
     if size < len(message.text) and not flags & MSG_NOERROR:
         raise LinuxError(E2BIG)
     if not flags & MSG_COPY:
-        queue.take(message, task.group.tgid)
+        queue.take(message, process_of(task))
     return message
 
 
@@ -126,7 +126,7 @@ async def _receive_waiting(
     task: Task, queue: MessageQueue, addr: int, size: int, kind: int, mode: int, flags: int
 ) -> int:
     while True:
-        receiver = Receiver(kind, mode, _LONG_MAX if flags & MSG_NOERROR else size, task.group.tgid)
+        receiver = Receiver(kind, mode, _LONG_MAX if flags & MSG_NOERROR else size, process_of(task))
         queue.receivers.append(receiver)
         try:
             while receiver.message is None and not receiver.status:
@@ -152,7 +152,7 @@ def msgctl(task: Task, msqid: Int, cmd: Int, buf: Ptr) -> int:
     """msgctl(2)."""
     if msqid < 0 or cmd < 0:
         raise LinuxError(EINVAL)
-    namespace = ipc_namespace(task)
+    namespace = ipc_tables(task)
     mm = task.mm
     if cmd in (IPC_INFO, MSG_INFO):
         mm.copy_out(buf, _info(namespace, cmd == MSG_INFO))
@@ -181,7 +181,7 @@ def msgctl(task: Task, msqid: Int, cmd: Int, buf: Ptr) -> int:
     return 0
 
 
-def _info(namespace: IpcNamespace, usage: bool) -> bytes:
+def _info(namespace: IpcTables, usage: bool) -> bytes:
     """struct msginfo: limits, and with MSG_INFO what is in use."""
     limits = namespace.limits
     if usage:

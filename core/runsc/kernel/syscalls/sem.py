@@ -29,14 +29,14 @@ from runsc.abi.ipc import (
     SETVAL,
 )
 from runsc.kernel.errors import Interrupted, LinuxError
-from runsc.kernel.ipc.ids import READ, WRITE, now, shown_pid
-from runsc.kernel.ipc.namespace import ipc_namespace
+from runsc.kernel.ipc.ids import READ, WRITE, now, process_of, shown_pid
+from runsc.kernel.ipc.namespace import ipc_tables
 from runsc.kernel.ipc.sem import SemaphoreSet, Sleeper, create, undo_list
 from runsc.kernel.syscalls.decl import Hex, Int, InTimespec, Ptr, UInt, syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runsc.kernel.ipc.namespace import IpcNamespace
+    from runsc.kernel.ipc.namespace import IpcTables
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task
 
@@ -48,7 +48,7 @@ _SEMAEM = SEMVMX
 @syscall(64)
 def semget(task: Task, key: Int, nsems: Int, semflg: Hex) -> int:
     """semget(2)."""
-    namespace = ipc_namespace(task)
+    namespace = ipc_tables(task)
     if nsems < 0 or nsems > namespace.limits.sem_ctlmsl:
         raise LinuxError(EINVAL)
 
@@ -77,7 +77,7 @@ def semtimedop(task: Task, semid: Int, sops: Ptr, nsops: UInt, timeout: InTimesp
 
 
 def _operate(task: Task, semid: int, addr: int, count: int, timeout: bytes | None) -> Result:
-    namespace = ipc_namespace(task)
+    namespace = ipc_tables(task)
     if count > namespace.limits.sem_ctlopm:
         raise LinuxError(E2BIG)
     if count < 1:
@@ -98,7 +98,7 @@ def _operate(task: Task, semid: int, addr: int, count: int, timeout: bytes | Non
     if max(number for number, _change, _flags in operations) >= len(found.semaphores):
         raise LinuxError(EFBIG)
     undo = undo_list(task) if any(flags & SEM_UNDO for _number, _change, flags in operations) else None
-    sleeper = Sleeper(operations, undo, task.group.tgid)
+    sleeper = Sleeper(operations, undo, process_of(task))
     if not found.permitted(task.cred, WRITE if sleeper.alters else READ):
         raise LinuxError(EACCES)
     if found.perform(sleeper):
@@ -133,7 +133,7 @@ def semctl(task: Task, semid: Int, semnum: Int, cmd: Int, arg: Ptr) -> int:
     """semctl(2)."""
     if semid < 0:
         raise LinuxError(EINVAL)
-    namespace = ipc_namespace(task)
+    namespace = ipc_tables(task)
     mm = task.mm
     if cmd in (IPC_INFO, SEM_INFO):
         mm.copy_out(arg, _info(namespace, cmd == SEM_INFO))
@@ -152,7 +152,7 @@ def semctl(task: Task, semid: Int, semnum: Int, cmd: Int, arg: Ptr) -> int:
         if not 0 <= semnum < len(found.semaphores):
             raise LinuxError(EINVAL)
         found.check(task.cred, WRITE)
-        found.set_values({semnum: value}, task.group.tgid)
+        found.set_values({semnum: value}, process_of(task))
         return 0
     if cmd in (IPC_SET, IPC_RMID):
         given = mm.copy_in(arg, IPC_PERM.size + SEMID_DS.size) if cmd == IPC_SET else b""
@@ -177,7 +177,7 @@ def semctl(task: Task, semid: Int, semnum: Int, cmd: Int, arg: Ptr) -> int:
         new = {number: value for number, (value,) in enumerate(iter_unpack("<H", raw))}
         if max(new.values()) > SEMVMX:
             raise LinuxError(ERANGE)
-        found.set_values(new, task.group.tgid)
+        found.set_values(new, process_of(task))
         return 0
     if not 0 <= semnum < len(found.semaphores):
         raise LinuxError(EINVAL)
@@ -188,7 +188,7 @@ def semctl(task: Task, semid: Int, semnum: Int, cmd: Int, arg: Ptr) -> int:
     return found.waiting(semnum, cmd == GETZCNT)
 
 
-def _info(namespace: IpcNamespace, usage: bool) -> bytes:
+def _info(namespace: IpcTables, usage: bool) -> bytes:
     """struct seminfo: limits, and with SEM_INFO what is in use."""
     limits = namespace.limits
     return SEMINFO.pack(

@@ -25,8 +25,8 @@ from runsc.abi.ipc import (
     SHMINFO,
 )
 from runsc.kernel.errors import LinuxError
-from runsc.kernel.ipc.ids import READ, now
-from runsc.kernel.ipc.namespace import ipc_namespace
+from runsc.kernel.ipc.ids import READ, now, process_of
+from runsc.kernel.ipc.namespace import ipc_tables
 from runsc.kernel.ipc.shm import SegmentFile, SharedMemorySegment, check_lock, create, note_exit
 from runsc.kernel.mm.vma import MAP_SHARED, PAGE, PROT_EXEC, PROT_READ, PROT_WRITE
 from runsc.kernel.syscalls.decl import Hex, Int, Ptr, Size, syscall
@@ -43,7 +43,7 @@ _EXECUTE = 0o111
 @syscall(29)
 def shmget(task: Task, key: Int, size: Size, shmflg: Hex) -> int:
     """shmget(2)."""
-    namespace = ipc_namespace(task)
+    namespace = ipc_tables(task)
 
     def check(segment: SharedMemorySegment) -> None:
         if segment.size < size:
@@ -75,7 +75,7 @@ def shmat(task: Task, shmid: Int, addr: Ptr, shmflg: Hex) -> int:
     if shmflg & SHM_EXEC:
         prot |= PROT_EXEC
         access |= _EXECUTE
-    segment = ipc_namespace(task).shm.get(shmid)
+    segment = ipc_tables(task).shm.get(shmid)
     if not segment.permitted(task.cred, access):
         raise LinuxError(EACCES)
     mm = task.mm
@@ -102,7 +102,7 @@ def shmat(task: Task, shmid: Int, addr: Ptr, shmflg: Hex) -> int:
     except (LinuxError, OSError):
         file.release()
         raise
-    file.pid = segment.lpid = task.group.tgid
+    file.pid = segment.lpid = process_of(task)
     return addr
 
 
@@ -125,7 +125,7 @@ def shmdt(task: Task, addr: Ptr) -> int:
             end = addr + segment.pages() * PAGE
         elif file.segment is not segment:
             continue
-        file.pid = task.group.tgid
+        file.pid = process_of(task)
         mm.unmap(vma.start, vma.end - vma.start)
     if segment is None:
         raise LinuxError(EINVAL)
@@ -137,7 +137,7 @@ def shmctl(task: Task, shmid: Int, cmd: Int, buf: Ptr) -> int:
     """shmctl(2)."""
     if cmd < 0 or shmid < 0:
         raise LinuxError(EINVAL)
-    namespace = ipc_namespace(task)
+    namespace = ipc_tables(task)
     if cmd == IPC_INFO:
         limits = namespace.limits
         # SHMSEG is SHMMNI: there is no limit of its own.

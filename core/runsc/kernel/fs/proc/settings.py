@@ -6,7 +6,7 @@ from errno import EINVAL
 
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.fs.proc.node import ProcFile, ProcFs
-from runsc.kernel.ipc.namespace import ipc_namespace
+from runsc.kernel.ipc.namespace import ipc_tables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,13 +103,13 @@ def ipc_files(fs: ProcFs) -> dict[str, ProcFile]:
 
 def _ipc_file(fs: ProcFs, name: str, fields: tuple[str, ...], low: int, high: int) -> ProcFile:
     def get(reader: Task) -> list[int]:
-        limits = ipc_namespace(reader).limits
+        limits = ipc_tables(reader).limits
         return [getattr(limits, field) for field in fields]
 
     def put(writer: Task, values: list[int]) -> None:
         if name == "kernel/sem" and not 0 <= values[3] <= _IPCMNI:
             raise LinuxError(EINVAL)
-        limits = ipc_namespace(writer).limits
+        limits = ipc_tables(writer).limits
         for field, value in zip(fields, values, strict=True):
             setattr(limits, field, value)
 

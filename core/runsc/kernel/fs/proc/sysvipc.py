@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runsc.kernel.fs.proc.node import ProcDir, ProcFile, ProcFs
 from runsc.kernel.ipc.ids import shown_pid
-from runsc.kernel.ipc.namespace import ipc_namespace
+from runsc.kernel.ipc.namespace import ipc_tables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def show_shm(reader: Task) -> str:
         "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid"
         "      atime      dtime      ctime                   rss                  swap\n"
     ]
-    for item in ipc_namespace(reader).shm:
+    for item in ipc_tables(reader).shm:
         lines.append(
             f"{item.key:10} {item.ident:10}  {item.mode:4o} {item.size:21} {shown_pid(reader, item.cpid):5}"
             f" {shown_pid(reader, item.lpid):5}  {item.nattch:5} {item.uid:5} {item.gid:5} {item.cuid:5}"
@@ -38,7 +38,7 @@ def show_shm(reader: Task) -> str:
 
 def show_sem(reader: Task) -> str:
     lines = ["       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime\n"]
-    for item in ipc_namespace(reader).sem:
+    for item in ipc_tables(reader).sem:
         lines.append(
             f"{item.key:10} {item.ident:10}  {item.mode:4o} {len(item.semaphores):10} {item.uid:5}"
             f" {item.gid:5} {item.cuid:5} {item.cgid:5} {item.otime:10} {item.ctime:10}\n"
@@ -51,7 +51,7 @@ def show_msg(reader: Task) -> str:
         "       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  cgid"
         "      stime      rtime      ctime\n"
     ]
-    for item in ipc_namespace(reader).msg:
+    for item in ipc_tables(reader).msg:
         lines.append(
             f"{item.key:10} {item.ident:10}  {item.mode:4o}  {item.cbytes:10} {len(item.messages):10}"
             f" {shown_pid(reader, item.lspid):5} {shown_pid(reader, item.lrpid):5} {item.uid:5} {item.gid:5}"
