@@ -80,7 +80,7 @@ class Notification:
                 SigInfo(
                     self.signo, SI_MESGQ, pid=process_of(sender).nr(self.owner.leader.pid_ns),
                     uid=sender.cred.uid, value=self.value,
-                )  # fmt: skip
+                )
             )
         self.end(NOTIFY_WOKENUP)
 
