@@ -11,6 +11,10 @@ import os
 from runsc.errors import UsageError
 from runsc.flags import BOOL, INT, LIST, REPEAT, STRING, Flag
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 FLAGS: tuple[Flag, ...] = (
     Flag("root", STRING, "Where the state of containers is kept.", metavar="DIR"),
     Flag("log", STRING, "Append messages for the caller to this file.", metavar="FILE"),
@@ -120,6 +124,10 @@ FLAGS: tuple[Flag, ...] = (
 )
 
 
+class PluginFlags:
+    """The values of the flags that plugins brought along, as attributes; those not given are missing."""
+
+
 class Config:
     """What the flags say. Paths are as the user wrote them, relative ones against the working directory."""
 
@@ -144,6 +152,7 @@ class Config:
         "overlay2",
         "pcap_log",
         "platform",
+        "plugin_flags",
         "root",
         "rootless",
         "rx_checksum_offload",
@@ -172,6 +181,7 @@ class Config:
         self.network = "none"
         self.observer: list[str] = []
         self.trace_session = ""
+        self.plugin_flags = PluginFlags()
         self.net_raw = False
         self.gso = True
         self.software_gso = True
@@ -201,6 +211,10 @@ class Config:
             return "/run/runsc"
         runtime = os.environ.get("XDG_RUNTIME_DIR")
         return os.path.join(runtime, "runsc") if runtime else f"/tmp/runsc-{os.geteuid()}"
+
+    def plugin_flag(self, name: str, default: Any = "") -> Any:
+        """The value of a flag that a plugin declares in its ``flags``."""
+        return getattr(self.plugin_flags, name.replace("-", "_"), default)
 
     def observers(self) -> list[tuple[str, str]]:
         """(name, argument) of each observer that was asked for."""

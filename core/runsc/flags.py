@@ -29,10 +29,10 @@ class Flag:
     ``attr``: the attribute of the target that it sets (the name with ``_`` by default); ``choices``: the
     values a STRING may have; ``alias``: an older spelling that works too; ``inert``: accepted because
     other runtimes have it, without effect so far, which the user is told; ``hidden``: help and completion
-    don't show it.
+    don't show it; ``holder``: the attribute of the target whose attribute is set, instead of the target's own.
     """
 
-    __slots__ = ("alias", "attr", "choices", "help", "hidden", "inert", "kind", "metavar", "name")
+    __slots__ = ("alias", "attr", "choices", "help", "hidden", "holder", "inert", "kind", "metavar", "name")
 
     def __init__(
         self,
@@ -46,6 +46,7 @@ class Flag:
         alias: str = "",
         inert: bool = False,
         hidden: bool = False,
+        holder: str = "",
     ) -> None:
         self.name = name
         self.kind = kind
@@ -56,6 +57,11 @@ class Flag:
         self.alias = alias
         self.inert = inert
         self.hidden = hidden
+        self.holder = holder
+
+
+class UnknownFlag(UsageError):
+    """A flag that is in no table."""
 
 
 class HelpWanted(Exception):
@@ -85,9 +91,10 @@ def parse(flags: tuple[Flag, ...], words: list[str], target: object, start: int 
         if flag is None:
             if name in ("h", "help"):
                 raise HelpWanted
-            raise UsageError(f"unknown flag --{name}", _suggest(flags, name))
+            raise UnknownFlag(f"unknown flag --{name}", _suggest(flags, name))
+        owner = getattr(target, flag.holder) if flag.holder else target
         if flag.kind == BOOL:
-            setattr(target, flag.attr, _bool(flag, value) if equals else True)
+            setattr(owner, flag.attr, _bool(flag, value) if equals else True)
         else:
             if not equals:
                 if i == len(words):
@@ -96,7 +103,7 @@ def parse(flags: tuple[Flag, ...], words: list[str], target: object, start: int 
                     )
                 value = words[i]
                 i += 1
-            _assign(flag, value, target, flag.name in seen)
+            _assign(flag, value, owner, flag.name in seen)
         seen.add(flag.name)
     return i, seen
 

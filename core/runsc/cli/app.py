@@ -15,12 +15,17 @@ from runsc.cli.commands import COMMANDS, CommandSpec
 from runsc.cli.listing import plugins, syscalls
 from runsc.config import FLAGS, Config
 from runsc.errors import UsageError
-from runsc.flags import BOOL, INT, REPEAT, Flag
+from runsc.flags import BOOL, INT, LIST, REPEAT, Flag
+from runsc.plugins.flags import contributed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ABOUT = "An application kernel for containers: runs programs so that they never talk to the host's kernel."
+
+
+#: What a flag of a plugin's is, when it is not given.
+_EMPTY: dict[str, object] = {BOOL: False, INT: 0, LIST: [], REPEAT: []}
 
 
 def run_app(config: Config, words: list[str]) -> int:
@@ -47,7 +52,7 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
         rich_markup_mode=None,
     )
-    app.callback()(_with_parameters(_before, FLAGS, Config()))
+    app.callback()(_with_parameters(_before, (*FLAGS, *contributed()), Config()))
     for spec in COMMANDS:
         text = spec.help if spec.ready else f"{spec.help} (Not implemented yet.)"
         settings = {"allow_interspersed_args": False, "ignore_unknown_options": True}
@@ -98,7 +103,7 @@ def _with_parameters(
     function: Callable[..., Any], flags: tuple[Flag, ...], defaults: object, usage: str = ""
 ) -> Callable[..., Any]:
     """``function`` with a signature that typer reads: one option for each flag, and the words behind."""
-    parameters = [_parameter(flag, getattr(defaults, flag.attr)) for flag in flags]
+    parameters = [_parameter(flag, getattr(defaults, flag.attr, _EMPTY.get(flag.kind, ""))) for flag in flags]
     if usage:
         annotation = Annotated[list[str], typer.Argument(hidden=True, metavar=usage)]
         parameters.append(inspect.Parameter("words", inspect.Parameter.KEYWORD_ONLY, annotation=annotation))

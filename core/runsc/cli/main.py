@@ -14,7 +14,7 @@ from runsc import __version__
 from runsc.cli.commands import COMMANDS, command
 from runsc.config import FLAGS, Config
 from runsc.errors import RunscError, UsageError, did_you_mean
-from runsc.flags import HelpWanted, parse
+from runsc.flags import HelpWanted, UnknownFlag, parse
 from runsc.log import ERROR, Log
 
 TYPE_CHECKING = False
@@ -65,7 +65,7 @@ def _run(config: Config, words: list[str]) -> int:
     ):
         return _app(config, words)
     try:
-        at, seen = parse(FLAGS, words, config)
+        at, seen = _parse(words, config)
     except HelpWanted:
         return _app(config, ["--help"])
     if config.version:
@@ -108,6 +108,16 @@ def _run(config: Config, words: list[str]) -> int:
     except HelpWanted:
         return _app(config, [name, "--help"])
     return _app(config, words[at:])
+
+
+def _parse(words: list[str], config: Config) -> tuple[int, set[str]]:
+    """The flags before the command; those that plugins brought along only if one is met."""
+    try:
+        return parse(FLAGS, words, config)
+    except UnknownFlag:
+        from runsc.plugins.flags import contributed
+
+        return parse((*FLAGS, *contributed()), words, config)
 
 
 def _app(config: Config, words: list[str]) -> int:
