@@ -29,7 +29,8 @@ class Flag:
     ``attr``: the attribute of the target that it sets (the name with ``_`` by default); ``choices``: the
     values a STRING may have; ``alias``: an older spelling that works too; ``inert``: accepted because
     other runtimes have it, without effect so far, which the user is told; ``hidden``: help and completion
-    don't show it; ``holder``: the attribute of the target whose attribute is set, instead of the target's own.
+    don't show it; ``holder``: the attribute of the target whose attribute is set, instead of the target's
+    own.
     """
 
     __slots__ = ("alias", "attr", "choices", "help", "hidden", "holder", "inert", "kind", "metavar", "name")
