@@ -64,7 +64,7 @@ class PacketLink:
     that the host didn't take."""
 
     __slots__ = (
-        "arena", "begin", "csum", "deliver", "dropped", "fd", "flush", "gso", "hardware", "header",
+        "arena", "begin", "csum", "deliver", "dropped", "failed", "fd", "flush", "gso", "hardware", "header",
         "in_octets", "in_packets", "index", "mtu", "name", "out_octets", "out_packets", "socket", "watch",
     )  # fmt: skip
 
@@ -108,16 +108,18 @@ class PacketLink:
         self.deliver: Callable[[PacketLink, memoryview, int, int, int], None] | None = None
         self.flush: Callable[[], None] | None = None
         self.begin: Callable[[], None] | None = None
+        self.failed: Callable[[str, Exception], None] = _raise
 
     def start(
         self, poller: HostPoller, deliver: Callable[[PacketLink, memoryview, int, int, int], None],
-        flush: Callable[[], None], begin: Callable[[], None],
+        flush: Callable[[], None], begin: Callable[[], None], failed: Callable[[str, Exception], None],
     ) -> None:  # fmt: skip
         """Begin to receive: ``begin()`` before each batch, ``deliver(link, view, start, end, flags)`` for
         each frame of it, ``flush()`` after it. ``flags``: of the virtio header."""
         self.deliver = deliver
         self.flush = flush
         self.begin = begin
+        self.failed = failed
         self.watch = poller.watch(self.fd, EPOLLIN, self._ready)
 
     def _ready(self, _events: int) -> None:
@@ -141,8 +143,15 @@ class PacketLink:
                     self.dropped += 1
                     continue
                 self.in_octets += length - header
-                deliver(self, view, start + header, start + length, view[start] if header else 0)
-            self.flush()
+                try:
+                    deliver(self, view, start + header, start + length, view[start] if header else 0)
+                except Exception as error:
+                    # A bug of ours must not be a way to end the sandbox from outside: the frame is lost.
+                    self.failed("a frame", error)
+            try:
+                self.flush()
+            except Exception as error:
+                self.failed("what a batch of frames left to do", error)
             if count < BATCH:
                 return
 
@@ -164,3 +173,7 @@ class PacketLink:
             self.watch.close()
             self.watch = None
         self.socket.close()
+
+
+def _raise(_what: str, error: Exception) -> None:
+    raise error

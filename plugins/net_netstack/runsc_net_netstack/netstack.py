@@ -22,6 +22,7 @@ from runsc.abi.inet import (
     UDPLITE_SEND_CSCOV,
 )  # fmt: skip
 from runsc.abi.socket import AF_INET, SO_NO_CHECK
+from runsc.errors import trace
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.socket.inet.addresses import (
     BROADCAST,
@@ -69,6 +70,7 @@ _MTU_EXPIRES_NS = 600 * 1_000_000_000
 #: IP_PMTUDISC_*
 _PMTU_DONT, _PMTU_WANT, _PMTU_DO, _PMTU_PROBE, _PMTU_INTERFACE, _PMTU_OMIT = range(6)
 _EMPTY_VNET = bytes(VNET.size)
+_MAX_REPORTS = 100
 
 
 class NetStack(Wire):
@@ -125,7 +127,7 @@ class NetStack(Wire):
         """Begin to receive."""
         self.loopback.wire = self
         for link in self.links.values():
-            link.start(self.kernel.poller, self.frame, self.flush, self.batch)
+            link.start(self.kernel.poller, self.frame, self.flush, self.batch, self.failed_inside)
             self.groups.start(link)
 
     def close(self) -> None:
@@ -135,6 +137,12 @@ class NetStack(Wire):
         self.neighbours.close()
         self.fragments.close()
         self.fragments6.close()
+
+    def failed_inside(self, what: str, error: Exception) -> None:
+        """Something raised what it should not have: told in the log, at most a hundred times."""
+        self.count("InternalErrors")
+        if self.counters["InternalErrors"] <= _MAX_REPORTS:
+            self.kernel.log.error(f"{what} failed inside the network:\n{trace(error)}")
 
     def count(self, name: str) -> None:
         self.counters[name] += 1

@@ -51,6 +51,7 @@ from runsc_net_netstack.tcp.flow import Flow
 from runsc_net_netstack.tcp.info import tcp_info
 from runsc_net_netstack.tcp.reassembly import Reassembly
 from runsc_net_netstack.tcp.sendbuffer import SendBuffer
+from runsc_net_netstack.tcp.timewait import Remains
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -341,8 +342,6 @@ class TcpConnection(Connection):
         self.engine.forget(self)
 
     def remains(self) -> object:
-        from runsc_net_netstack.tcp.timewait import Remains
-
         return Remains(self)
 
     def writable(self) -> bool:
@@ -405,9 +404,17 @@ class TcpConnection(Connection):
         self.timer = self.engine.timers.add(at, self._time_is_up)
 
     def _time_is_up(self) -> None:
-        """Look which timers are due; go on with the earliest of the others."""
         self.timer = None
         self.engine.touch()
+        try:
+            self._run_timers()
+        except Exception as error:
+            self.engine.stack.failed_inside("a timer of TCP", error)
+            if self.socket.wire is self:
+                inet.abort(self.socket)
+
+    def _run_timers(self) -> None:
+        """Look which timers are due; go on with the earliest of the others."""
         now = self.engine.now
         socket = self.socket
         if self.delack_at and self.delack_at <= now:
