@@ -80,7 +80,7 @@ def receive(stack: NetStack, link: PacketLink, view: memoryview, at: int, end: i
     if start > at + _SIZE and not _options_allowed(view, at + _SIZE, start):
         stack.count("InHdrErrors")
         return
-    trusted = bool(flags & _VALID) or not stack.verify
+    trusted = bool(flags & (_VALID if stack.believe else NEEDS_CSUM))
     if fragment & (_MF | _OFFSET):
         stack.count("ReasmReqds")
         whole = stack.fragments.add(
@@ -93,7 +93,7 @@ def receive(stack: NetStack, link: PacketLink, view: memoryview, at: int, end: i
         data, head = whole
         assert isinstance(head, tuple)
         ttl, tos, header = head
-        view, start, end, trusted = memoryview(data), 0, len(data), not stack.verify
+        view, start, end, trusted = memoryview(data), 0, len(data), False
         packet = Packet(link, src, dst, kind, ttl, tos, trusted, header)
     elif protocol == TCP and kind == LOCAL:
         if stack.raw:

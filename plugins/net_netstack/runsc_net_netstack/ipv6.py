@@ -45,7 +45,7 @@ def receive(stack: NetStack, link: PacketLink, view: memoryview, at: int, end: i
         stack.count("Ip6InAddrErrors")
         return
     header = bytes(view[at:start])
-    trusted = bool(flags & _VALID) or not stack.verify
+    trusted = bool(flags & (_VALID if stack.believe else NEEDS_CSUM))
     packet = Packet(link, src, dst, kind, hops, first >> 20 & 0xFF, trusted, header)
     _payload(stack, packet, protocol, view, start, end)
 
@@ -122,7 +122,7 @@ def _fragment(
     stack.count("Ip6ReasmOKs")
     found, head = whole
     protocol, packet = head  # type: ignore[misc]
-    packet.trusted = not stack.verify
+    packet.trusted = False
     _payload(stack, packet, protocol, memoryview(found), 0, len(found), depth)
 
 

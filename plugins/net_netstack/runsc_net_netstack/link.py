@@ -101,8 +101,8 @@ class PacketLink:
         allmulti = _MREQ.pack(self.index, _PACKET_MR_ALLMULTI, 0, bytes(8))
         self.socket.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, allmulti)
         self.socket.bind((link.name.decode(), _ETH_P_ALL))
-        self.gso = min(link.gso_max, 65535) if gso and self.header else 0
         self.csum = tx_csum and self.header > 0
+        self.gso = min(link.gso_max, 65535) if gso and self.csum else 0
         self.dropped = self.in_packets = self.in_octets = self.out_packets = self.out_octets = 0
         self.watch: Watch | None = None
         self.deliver: Callable[[PacketLink, memoryview, int, int, int], None] | None = None

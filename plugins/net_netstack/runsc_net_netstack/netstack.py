@@ -75,17 +75,36 @@ _MAX_REPORTS = 100
 
 class NetStack(Wire):
     """``own``: our addresses (16 bytes) and the link each is on; ``broadcasts``: those of our networks;
-    ``verify``: look at checksums that the link doesn't vouch for; ``counters``: Linux's names of them."""
+    ``believe``: the link, if it says that it has looked at a
+    checksum; ``counters``: Linux's names of them."""
 
     __slots__ = (
-        "broadcasts", "counters", "errors", "errors_until", "fragments", "fragments6", "groups", "ident",
-        "kernel", "links", "loopback", "neighbours", "own", "paths", "prefixes", "raw", "routes4",
-        "routes6", "taps", "tcp", "verify",
+        "believe",
+        "broadcasts",
+        "counters",
+        "errors",
+        "errors_until",
+        "fragments",
+        "fragments6",
+        "groups",
+        "ident",
+        "kernel",
+        "links",
+        "loopback",
+        "neighbours",
+        "own",
+        "paths",
+        "prefixes",
+        "raw",
+        "routes4",
+        "routes6",
+        "taps",
+        "tcp",
     )  # fmt: skip
 
-    def __init__(self, kernel: Kernel, links: list[PacketLink], namespace: Namespace, verify: bool) -> None:
+    def __init__(self, kernel: Kernel, links: list[PacketLink], namespace: Namespace, believe: bool) -> None:
         self.kernel = kernel
-        self.verify = verify
+        self.believe = believe
         self.links: dict[int, PacketLink] = {link.index: link for link in links}
         self.loopback = loopback(kernel)
         self.counters: Counter[str] = Counter()

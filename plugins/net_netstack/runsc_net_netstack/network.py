@@ -36,7 +36,7 @@ class SandboxNetwork(Network):
 
     ``stack`` is there once the kernel is."""
 
-    __slots__ = ("links", "namespace", "stack", "verify")
+    __slots__ = ("believe", "links", "namespace", "stack")
 
     name = "sandbox"
 
@@ -45,7 +45,7 @@ class SandboxNetwork(Network):
         netlink, self.namespace = netns.enter()
         self.links: list[PacketLink] = []
         self.stack: NetStack | None = None
-        self.verify = True
+        self.believe = config.rx_checksum_offload
         try:
             if self.namespace.links:
                 arena = Arena()
@@ -75,7 +75,7 @@ class SandboxNetwork(Network):
     def start(self, kernel: Kernel) -> None:
         _enter_devices(kernel, self.namespace, self.links)
         install(kernel)
-        self.stack = NetStack(kernel, self.links, self.namespace, self.verify)
+        self.stack = NetStack(kernel, self.links, self.namespace, self.believe)
         self.stack.start()
 
     def socket(self, kernel: Kernel, task: Task, family: int, kind: int, protocol: int) -> SocketFile:
