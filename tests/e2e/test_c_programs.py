@@ -54,7 +54,7 @@ def lines_that_differ(expected: Outcome, got: Outcome) -> str:
     )
 
 
-@pytest.mark.parametrize("name", ["signals", "processes", "jobs", "threads", "memory", "waiting", "sigio"])
+@pytest.mark.parametrize("name", ["signals", "processes", "jobs", "threads", "memory", "waiting", "sigio", "herd"])
 def test_same_output(sandbox: Sandbox, compiled: Compile, name: str) -> None:
     program = compiled(name)
     expected = sandbox.native([program])

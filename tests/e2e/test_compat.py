@@ -49,6 +49,8 @@ def test_a_test_that_hangs_or_crashes_is_told_apart() -> None:
 def test_what_a_stressor_says_is_judged() -> None:
     table = "stress-ng: metrc: [1] pipe  205609  1.00  0.21  0.62  205447.46  245915.25  83.54  2560\n"
     assert judge("pipe", Completed(0, table, "", 1)) == Outcome(PASS, "205447.46 ops/s", 1)
+    idle = table.replace("205447.46", "0.00")
+    assert judge("pipe", Completed(0, idle, "", 1)).status == FAIL
     assert judge("pipe", Completed(2, "stress-ng: fail: [3] it differs\n", "", 1)).status == FAIL
     assert judge("pipe", Completed(3, "stress-ng: warn: skipped stressor\n", "", 1)).status == SKIP
     assert judge("pipe", Completed(None, "", "", 1)).status == HANG

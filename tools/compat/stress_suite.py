@@ -54,6 +54,8 @@ def judge(name: str, completed: Completed) -> Outcome:
         return Outcome(SKIP, said[-600:], completed.seconds)
     if completed.code == 0 and not re.search(r"\bfail:|\[\d+\] failed: [1-9]", said):
         rate = re.search(rf"metrc: \[\d+\] {name}\s+\d+\s+\S+\s+\S+\s+\S+\s+(\S+)", said)
+        if rate and not float(rate[1]):
+            return Outcome(FAIL, f"not one operation was done\n{said[-600:]}", completed.seconds)
         return Outcome(PASS, f"{rate[1]} ops/s" if rate else "", completed.seconds)
     status = CRASH if completed.code < 0 or completed.code > 128 else FAIL
     return Outcome(status, said[-1000:], completed.seconds)

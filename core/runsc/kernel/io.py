@@ -134,9 +134,10 @@ async def read_waiting(task: Task, file: File, entries: Vector, count: int) -> i
     """Wait until the file has something, and read up to ``count`` bytes of it."""
     file.get()
     deadline = file.read_deadline()
+    exclusive = file.readers_take_turns
     try:
         while True:
-            if not await task.wait(file.wait_queue(), READ_EVENTS, deadline):
+            if not await task.wait(file.wait_queue(), READ_EVENTS, deadline, exclusive):
                 data = file.read(task, count)  # the time is up: EAGAIN if there is still nothing
                 break
             try:
@@ -150,6 +151,8 @@ async def read_waiting(task: Task, file: File, entries: Vector, count: int) -> i
             raise LinuxError(EINTR) from None  # a wait with a time-out is never made again (sock_intr_errno)
         raise
     finally:
+        if exclusive:
+            file.next_reader()
         file.put()
 
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 #: A periodic timer fires no more often than this, however short its period (the rest counts as overrun).
 MIN_PERIOD_NS = 100_000
+#: ... and when it was noticed late, not before this many times as long has passed again: many of them would
+#: otherwise keep the kernel so busy that no process gets to do anything between two signals.
+BACKLOG_FACTOR = 4
 #: How often a CPU-time timer is looked at: at most, and at least while its process rests.
 MIN_CPU_LOOK_NS = 1_000_000
 MAX_CPU_LOOK_NS = 250_000_000
@@ -39,13 +42,14 @@ class SignalTimer:
     ``interval``: ns; ``action(count)`` runs when it expires, with how many periods have passed.
     """
 
-    __slots__ = ("action", "clock", "expires", "group", "interval", "last_cpu", "look", "timer")
+    __slots__ = ("action", "armed", "clock", "expires", "group", "interval", "last_cpu", "look", "timer")
 
     def __init__(self, group: ThreadGroup, clock: int | CpuClock, action: Callable[[int], None]) -> None:
         self.group = group
         self.clock = clock
         self.action = action
         self.expires = 0
+        self.armed = 0
         self.interval = 0
         self.timer: Timer | None = None
         self.last_cpu = -1
@@ -90,7 +94,8 @@ class SignalTimer:
                 self.look = MIN_CPU_LOOK_NS
             self.last_cpu = used
             deadline = monotonic_ns() + max((self.expires - used) // clock.speed(), self.look)
-        self.timer = self.group.kernel.timers.add(max(deadline, earliest), self._fire)
+        self.armed = max(deadline, earliest)
+        self.timer = self.group.kernel.timers.add(self.armed, self._fire)
 
     def _fire(self) -> None:
         self.timer = None
@@ -105,7 +110,8 @@ class SignalTimer:
         if self.interval:
             count += late // self.interval
             self.expires += count * self.interval
-            self._arm(monotonic_ns() + MIN_PERIOD_NS)
+            now = monotonic_ns()
+            self._arm(now + max(MIN_PERIOD_NS, BACKLOG_FACTOR * (now - self.armed)))
         else:
             self.expires = 0
         self.action(count)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: A wake-up that concerns everybody, whatever they wait for (poll(2) event bits otherwise).
 ALL = 0xFFFFFFFF
+#: More than there are exclusive entries: wake all of them.
+EVERYBODY = 1 << 30
 
 
 class WaitEntry:

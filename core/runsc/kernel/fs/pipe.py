@@ -39,7 +39,7 @@ from runsc.kernel.credentials import CAP_SYS_RESOURCE
 from runsc.kernel.errors import WOULD_BLOCK, LinuxError
 from runsc.kernel.fs.anon import anon_inodes
 from runsc.kernel.vfs.file import File
-from runsc.kernel.wait import WaitQueue
+from runsc.kernel.wait import EVERYBODY, WaitQueue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -231,6 +231,7 @@ class PipeFile(File):
     __slots__ = ("hup_after", "pipe")
 
     sends_sigio = True
+    readers_take_turns = True
 
     def __init__(self, pipe: Pipe, inode: Inode, flags: int, path: Path | None = None) -> None:
         super().__init__(inode, flags, path)
@@ -291,6 +292,11 @@ class PipeFile(File):
 
     def wait_queue(self) -> WaitQueue:
         return self.pipe.queue
+
+    def next_reader(self) -> None:
+        pipe = self.pipe
+        if pipe.chunks and pipe.queue.entries:
+            pipe.queue.wake(_READ_EVENTS)
 
     def describe(self) -> str:
         return f"pipe:[{self.inode.ino}]"
@@ -390,4 +396,4 @@ def _after_close(pipe: Pipe, inode: Inode) -> None:
         if inode.extra is not None and inode.extra.get("pipe") is pipe:
             del inode.extra["pipe"]
     elif not pipe.readers or not pipe.writers:
-        pipe.queue.wake(_CLOSE_EVENTS)
+        pipe.queue.wake(_CLOSE_EVENTS, EVERYBODY)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,11 +143,16 @@ class Vma:
 class VmaList:
     """The areas of an address space, in order, never overlapping."""
 
-    __slots__ = ("areas", "starts")
+    __slots__ = ("areas", "below", "bounds", "hole", "starts")
 
     def __init__(self) -> None:
         self.starts: list[int] = []
         self.areas: list[Vma] = []
+        #: what ``gap`` knows of its last ``bounds``: no hole that begins at ``below`` or above is larger than
+        #: ``hole`` bytes
+        self.bounds = (0, 0)
+        self.below = 0
+        self.hole = 0
 
     def __iter__(self) -> Iterator[Vma]:
         return iter(self.areas)
@@ -236,7 +241,16 @@ class VmaList:
             first = bisect_right(self.starts, taken[0].start) - 1
             del self.starts[first : first + len(taken)]
             del self.areas[first : first + len(taken)]
+            self._hole_at(first)
         return taken
+
+    def _hole_at(self, index: int) -> None:
+        """There is a hole before ``areas[index]`` that was not there, or was smaller."""
+        low, high = self.bounds
+        end = self.starts[index] if index < len(self.starts) else high
+        if end > self.below:
+            start = self.areas[index - 1].end if index else low
+            self.hole = max(self.hole, end - start)
 
     def rejoin(self, start: int, end: int) -> None:
         """Merge areas in and around ``[start, end)`` that continue each other (after a change of
@@ -253,16 +267,30 @@ class VmaList:
                 vma.release()
 
     def gap(self, length: int, low: int, high: int) -> int | None:
-        """The highest free ``[addr, addr + length)`` within ``[low, high)`` (vm_unmapped_area, top down)."""
-        end = high
-        for vma in reversed(self.areas):
-            if vma.start >= high:
-                continue
-            if end - max(vma.end, low) >= length and vma.end <= end:
-                return end - length
-            end = min(end, vma.start)
+        """The highest free ``[addr, addr + length)`` within ``[low, high)`` (vm_unmapped_area, top down).
+
+        A process of a thousand threads asks this thousands of times: what was found too small is not looked
+        at again (``below``, ``hole``).
+        """
+        bounds = (low, high)
+        if bounds == self.bounds and length > self.hole:
+            end = self.below
+        else:
+            self.bounds = bounds
+            self.hole = 0
+            end = high
+        areas = self.areas
+        for index in range(bisect_left(self.starts, end) - 1, -1, -1):
+            vma = areas[index]
+            free = end - max(vma.end, low)
+            if free >= length:
+                break
+            if free > self.hole:
+                self.hole = free
+            end = vma.start
             if end <= low:
-                return None
+                break
+        self.below = end
         return end - length if end - low >= length else None
 
     def gap_up(self, length: int, low: int, high: int) -> int | None:

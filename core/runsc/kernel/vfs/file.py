@@ -55,6 +55,8 @@ class File:
     joins = True
     #: Does it know O_ASYNC (file_operations.fasync)?
     sends_sigio = False
+    #: Is only one of those who wait in read(2) woken when something comes? It calls ``next_reader`` then.
+    readers_take_turns = False
 
     def __init__(self, inode: Inode, flags: int, path: Path | None = None) -> None:
         self.inode = inode
@@ -167,6 +169,9 @@ class File:
     def wait_queue(self) -> WaitQueue | None:
         """Where to wait for ``poll()`` to change; None: it never does."""
         return None
+
+    def next_reader(self) -> None:
+        """One that waited to read waits no more: wake the next one if there is something left."""
 
     def read_deadline(self) -> int | None:
         """Until when read(2) waits, on the monotonic clock in ns (SO_RCVTIMEO); None: for ever."""

@@ -60,6 +60,10 @@ def test_areas_match_a_model(steps: list[tuple[str, int, int, int]]) -> None:
         for page in range(PAGES):
             vma_here = vmas.find(page * PAGE)
             assert (vma_here is not None) == (page in model)
+        # What it remembers of gaps that were too small stays true.
+        for size in (count, 1, prot + 1):
+            fits = [at for at in range(PAGES - size + 1) if not model.keys() & set(range(at, at + size))]
+            assert vmas.gap(size * PAGE, 0, PAGES * PAGE) == (fits[-1] * PAGE if fits else None)
 
 
 @settings(max_examples=100, deadline=None)

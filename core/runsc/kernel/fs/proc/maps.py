@@ -79,7 +79,7 @@ def _resident(mm: MemoryManager, vma: Vma) -> int:
         pages = mm.space.residency(vma.start, vma.end - vma.start)
     except (OSError, LinuxError):
         return 0  # an area that the platform's host has no pages for
-    return sum(page & 1 for page in pages) * (PAGE // 1024)
+    return (len(pages) - pages.count(0)) * (PAGE // 1024)
 
 
 def _sizes(mm: MemoryManager, vma: Vma) -> dict[str, int]:
