@@ -54,7 +54,10 @@ def lines_that_differ(expected: Outcome, got: Outcome) -> str:
     )
 
 
-@pytest.mark.parametrize("name", ["signals", "processes", "jobs", "threads", "memory", "waiting", "sigio", "herd"])
+SAME = ["signals", "processes", "jobs", "threads", "memory", "waiting", "sigio", "herd"]
+
+
+@pytest.mark.parametrize("name", SAME)
 def test_same_output(sandbox: Sandbox, compiled: Compile, name: str) -> None:
     program = compiled(name)
     expected = sandbox.native([program])
