@@ -9,7 +9,7 @@ import tempfile
 from cffi import FFI
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SOURCES = ("native.c", "hostfiles.c", "refused.c")
+SOURCES = ("native.c", "hostfiles.c", "namespaces.c", "refused.c")
 
 
 def path(name: str) -> str:
@@ -34,6 +34,9 @@ ffi.cdef(
     int rn_landlock_restrict(int ruleset);
 
     int rn_report_refused(int fd);
+
+    int rn_unshare(int flags);
+    int rn_setns(int fd, int flags);
 
     int64_t rn_file_system_type(int fd);
     int rn_openat2(int dir, const char *name, uint64_t flags, uint64_t mode, uint64_t resolve);

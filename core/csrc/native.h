@@ -18,6 +18,9 @@ int rn_landlock_restrict(int ruleset);
 
 int rn_report_refused(int fd);
 
+int rn_unshare(int flags);
+int rn_setns(int fd, int flags);
+
 int64_t rn_file_system_type(int fd);
 int rn_openat2(int dir, const char *name, uint64_t flags, uint64_t mode, uint64_t resolve);
 int rn_renameat2(int from, const char *name, int to, const char *new_name, unsigned flags);

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from runsc.cli.commands import COMMANDS, CommandSpec
+from runsc.cli.commands import COMMANDS, INSPECTING, CommandSpec
 from runsc.cli.listing import plugins, syscalls
 from runsc.config import FLAGS, Config
 from runsc.errors import UsageError
@@ -96,6 +96,14 @@ def _defaults(spec: CommandSpec) -> object:
         from runsc.cli.lifecycle import Options as LifecycleOptions
 
         return LifecycleOptions()
+    if spec.name == "exec":
+        from runsc.cli.execute import Options as ExecOptions
+
+        return ExecOptions()
+    if spec.name in INSPECTING:
+        from runsc.cli.inspect import Options as InspectOptions
+
+        return InspectOptions()
     return _Formats()
 
 

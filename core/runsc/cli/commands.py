@@ -7,6 +7,11 @@ from runsc.flags import BOOL, INT, REPEAT, STRING, Flag
 FORMAT = Flag("format", STRING, "How to print it.", choices=("text", "json"))
 
 
+TABLE = Flag("format", STRING, "How to print it.", choices=("table", "json"), alias="f")
+
+#: Commands that look at containers, or hold them.
+INSPECTING = ("ps", "list", "wait", "pause", "resume", "events", "update", "features", "spec")
+
 #: Of what makes a container.
 CREATING = (
     Flag("bundle", STRING, "The bundle: a directory with a config.json (default: this one).", metavar="DIR",
@@ -119,15 +124,98 @@ COMMANDS: tuple[CommandSpec, ...] = (
             Flag("keep", BOOL, "Do not delete it when it has ended."),
         ),
     ),
-    CommandSpec("exec", "Run a command in a container.", "ID CMD [ARG...]", ready=False),
-    CommandSpec("list", "List the containers.", ready=False),
-    CommandSpec("ps", "List the processes of a container.", "ID", ready=False),
-    CommandSpec("pause", "Pause a container.", "ID", ready=False),
-    CommandSpec("resume", "Resume a paused container.", "ID", ready=False),
-    CommandSpec("wait", "Wait for a container to end.", "ID", ready=False),
-    CommandSpec("events", "Print the statistics of a container.", "ID", ready=False),
-    CommandSpec("spec", "Write a config.json to start from.", ready=False),
-    CommandSpec("features", "Print what this runtime supports.", ready=False),
+    CommandSpec(
+        "exec",
+        "Run a command in a running container.",
+        "ID CMD [ARG...]",
+        (
+            Flag(
+                "process",
+                STRING,
+                "Take what to run from this file, like process of config.json.",
+                metavar="FILE",
+                alias="p",
+            ),
+            Flag("user", STRING, "Run as this user, by number.", metavar="UID[:GID]", alias="u"),
+            Flag("cwd", STRING, "The working directory.", metavar="DIR"),
+            Flag(
+                "env",
+                REPEAT,
+                "Set an environment variable; may be given again.",
+                metavar="NAME=VALUE",
+                alias="e",
+            ),
+            Flag("tty", BOOL, "On a terminal of its own.", alias="t"),
+            Flag("detach", BOOL, "Leave it running.", alias="d"),
+            Flag("pid-file", STRING, "Write the id of the host's process for it here.", metavar="FILE"),
+            Flag("console-socket", STRING, "Send the terminal's master to this Unix socket.", metavar="PATH"),
+            Flag("cap", REPEAT, "Add a capability; may be given again.", metavar="CAP", alias="c"),
+            Flag("additional-gids", REPEAT, "Add a group; may be given again.", metavar="GID", alias="g"),
+            Flag("no-new-privs", BOOL, "Let it gain no privileges by set-id programs."),
+            Flag("preserve-fds", INT, "Pass this many descriptors on, from 3 upwards.", metavar="N"),
+            Flag("pass-fd", REPEAT, "Pass a descriptor on; may be given again.", metavar="HOST[:GUEST]"),
+            Flag("process-label", STRING, "For SELinux, which isn't in the sandbox.", metavar="LABEL"),
+            Flag("apparmor", STRING, "For AppArmor, which isn't in the sandbox.", metavar="PROFILE"),
+            Flag("cgroup", REPEAT, "All processes of a sandbox are in one.", metavar="PATH"),
+            Flag("ignore-paused", BOOL, "For other runtimes: a paused container runs nothing."),
+        ),
+    ),
+    CommandSpec(
+        "list",
+        "List the containers.",
+        "",
+        (TABLE, Flag("quiet", BOOL, "Only their ids.", alias="q")),
+    ),
+    CommandSpec("ps", "List the processes of a container.", "ID", (TABLE,)),
+    CommandSpec("pause", "Pause a container.", "ID"),
+    CommandSpec("resume", "Resume a paused container.", "ID"),
+    CommandSpec("wait", "Wait for a container to end, and print its exit code.", "ID"),
+    CommandSpec(
+        "events",
+        "Print figures of a container.",
+        "ID",
+        (
+            Flag("stats", BOOL, "Print them once, not again and again."),
+            Flag("interval", STRING, "How often.", metavar="TIME"),
+        ),
+    ),
+    CommandSpec(
+        "update",
+        "Change limits of a container.",
+        "ID",
+        (
+            Flag(
+                "resources",
+                STRING,
+                "Take them from this file, like linux.resources of config.json (-: standard input).",
+                metavar="FILE",
+                alias="r",
+            ),
+            Flag("memory", STRING, "Bytes of memory.", metavar="N"),
+            Flag("memory-reservation", STRING, "Bytes of memory, if it gets tight.", metavar="N"),
+            Flag("memory-swap", STRING, "Bytes of memory and swap together.", metavar="N"),
+            Flag("cpu-shares", STRING, "Weight of its CPU time.", metavar="N"),
+            Flag("cpu-quota", STRING, "CPU time in each period, in microseconds.", metavar="N"),
+            Flag("cpu-period", STRING, "The period, in microseconds.", metavar="N"),
+            Flag("cpuset-cpus", STRING, "On which CPUs it runs.", metavar="LIST"),
+            Flag("cpuset-mems", STRING, "From which nodes its memory comes.", metavar="LIST"),
+            Flag("pids-limit", STRING, "How many tasks it may have.", metavar="N"),
+            Flag("kernel-memory", STRING, "For other runtimes.", metavar="N"),
+            Flag("blkio-weight", STRING, "For other runtimes.", metavar="N"),
+            Flag("cpu-rt-period", STRING, "For other runtimes.", metavar="N"),
+            Flag("cpu-rt-runtime", STRING, "For other runtimes.", metavar="N"),
+        ),
+    ),
+    CommandSpec(
+        "spec",
+        "Write a config.json to start from.",
+        "",
+        (
+            Flag("bundle", STRING, "In this directory (default: this one).", metavar="DIR", alias="b"),
+            Flag("rootless", BOOL, "One for an ordinary user."),
+        ),
+    ),
+    CommandSpec("features", "Print what this runtime supports."),
     CommandSpec("checkpoint", "Save a container.", "ID", ready=False),
     CommandSpec("restore", "Restore a saved container.", "ID", ready=False),
 )

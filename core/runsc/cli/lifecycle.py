@@ -129,18 +129,24 @@ def _making(options: Options, foreground: bool) -> Making:
     making = Making()
     making.pid_file = options.pid_file
     making.console_socket = options.console_socket
-    if foreground and not options.console_socket and os.isatty(0):
-        making.console = os.dup(0)
-    for number in range(3, 3 + options.preserve_fds):
-        making.passed[number] = _passed(number, f"--preserve-fds={options.preserve_fds}")
-    for text in options.pass_fd:
+    making.foreground = foreground
+    making.passed = passed_descriptors(options.preserve_fds, options.pass_fd)
+    return making
+
+
+def passed_descriptors(preserve: int, pass_fd: list[str]) -> dict[int, int]:
+    """What --preserve-fds and --pass-fd pass on: a copy of each descriptor, by the number in the guest."""
+    passed = {}
+    for number in range(3, 3 + preserve):
+        passed[number] = _passed(number, f"--preserve-fds={preserve}")
+    for text in pass_fd:
         host, colon, guest = text.partition(":")
         if not (host.isdigit() and (guest.isdigit() or not colon)):
             raise UsageError(
                 f"--pass-fd={text}: not understood", "write --pass-fd=HOST or --pass-fd=HOST:GUEST"
             )
-        making.passed[int(guest or host)] = _passed(int(host), f"--pass-fd={text}")
-    return making
+        passed[int(guest or host)] = _passed(int(host), f"--pass-fd={text}")
+    return passed
 
 
 def _passed(fd: int, flag: str) -> int:

@@ -11,7 +11,7 @@ import sys
 import time
 
 from runsc import __version__
-from runsc.cli.commands import COMMANDS, command
+from runsc.cli.commands import COMMANDS, INSPECTING, command
 from runsc.config import FLAGS, Config
 from runsc.errors import RunscError, UsageError, did_you_mean
 from runsc.flags import HelpWanted, UnknownFlag, parse
@@ -105,6 +105,14 @@ def _run(config: Config, words: list[str]) -> int:
             from runsc.cli import lifecycle
 
             return lifecycle.command(config, spec, rest, started)
+        if name == "exec":
+            from runsc.cli import execute
+
+            return execute.command(config, spec, rest, started)
+        if name in INSPECTING:
+            from runsc.cli import inspect
+
+            return inspect.command(config, spec, rest, started)
     except HelpWanted:
         return _app(config, [name, "--help"])
     return _app(config, words[at:])

@@ -53,7 +53,8 @@ class Container:
     """
 
     __slots__ = (
-        "ended", "id", "init", "kernel", "namespace", "nsproxy", "program", "spec", "started", "status",
+        "ended", "frozen", "id", "init", "kernel", "namespace", "nsproxy", "program", "spec", "started",
+        "status",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +68,7 @@ class Container:
         self.init: ThreadGroup
         self.program: Prepared
         self.started = False
+        self.frozen = False
         self.status: int | None = None
         self.ended: list[Callable[[int], None]] = []
 

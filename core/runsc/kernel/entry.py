@@ -45,8 +45,9 @@ def return_to_user(task: Task, result: int | None, interrupted: Interrupted | No
         if task.group.exiting:
             exit_task(task, task.group.exit_code)
             return
-        if task.group.stopped:
-            task.state = STOPPED
+        if task.group.stopped or task.group.frozen:
+            if task.group.stopped:
+                task.state = STOPPED
             task.stop_state = (result, interrupted)
             return
         info = dequeue(task, ~task.blocked & 0xFFFFFFFFFFFFFFFF | UNBLOCKABLE)

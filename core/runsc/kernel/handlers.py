@@ -14,8 +14,10 @@ from runsc.kernel.container import (
     send_from_outside,
     when_ended,
 )
+from runsc.kernel.freezer import freeze, thaw
 from runsc.oci.node import Node
 from runsc.oci.process import Process
+from runsc.oci.resources import Resources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -140,16 +142,58 @@ def processes(request: Request) -> dict[str, Any]:
     return {
         "processes": [
             {
+                "host": group.leader.thread.host_pid(),
                 "pid": container.number(group),
                 "ppid": container.number(group.parent),
                 "uid": group.leader.cred.uid,
-                "comm": group.leader.comm.decode("utf-8", "replace"),
+                "command": group.leader.comm.decode("utf-8", "replace"),
                 "threads": len(group.tasks),
                 "state": group.leader.state,
+                "time": sum(group.cpu_time_ns()),
             }
             for group in container.groups()
         ]
     }
+
+
+def pause(request: Request) -> dict[str, Any]:
+    """Let no task of a container run until it is resumed."""
+    container = container_of(request)
+    container.frozen = True
+    for group in container.groups():
+        freeze(group)
+    return {}
+
+
+def resume(request: Request) -> dict[str, Any]:
+    """Let a paused container go on."""
+    container = container_of(request)
+    container.frozen = False
+    for group in container.groups():
+        thaw(group)
+    return {}
+
+
+def stats(request: Request) -> dict[str, Any]:
+    """CPU time (ns), memory (bytes), tasks."""
+    container = container_of(request)
+    groups = container.groups()
+    times = [group.cpu_time_ns() for group in groups]
+    return {
+        "user": sum(user for user, _system in times),
+        "system": sum(system for _user, system in times),
+        "memory": sum({id(g.leader.mm): g.leader.mm.space.resident_bytes() for g in groups}.values()),
+        "memory_limit": container.spec.linux.resources.memory_limit or 0,
+        "tasks": sum(len(group.tasks) for group in groups),
+        "tasks_limit": container.spec.linux.resources.pids_limit or 0,
+    }
+
+
+def update(request: Request) -> dict[str, Any]:
+    """Change what the container sees of its limits, and how many tasks it may have."""
+    container = container_of(request)
+    container.spec.linux.resources.merge(Resources.parse(Node(request.body["resources"])))
+    return {}
 
 
 HANDLERS: dict[str, Handler] = {
@@ -159,5 +203,9 @@ HANDLERS: dict[str, Handler] = {
     "exec": execute,
     "kill": signal_started,
     "resize": resize,
+    "pause": pause,
     "ps": processes,
+    "resume": resume,
+    "stats": stats,
+    "update": update,
 }

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 WORK_SIGNAL = 1  #: a signal may be deliverable
 WORK_STOP = 2  #: its group is stopping
 WORK_DEAD = 4  #: it has exited
+WORK_FROZEN = 8  #: its container is paused
 WORK_RESTORE_MASK = 16  #: a call changed the signal mask for its own duration
 
 # Where a task is, as /proc shows it.

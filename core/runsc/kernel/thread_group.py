@@ -142,6 +142,7 @@ class ThreadGroup:
         "exit_signal",
         "exiting",
         "extra",
+        "frozen",
         "is_subreaper",
         "itimers",
         "kernel",
@@ -191,6 +192,8 @@ class ThreadGroup:
         #: the signal that stopped the group, while it is stopped
         self.stop_signal = 0
         self.stopped = False
+        #: its container is paused
+        self.frozen = False
         #: has the parent been told (by wait) of the stop; is there a continuation to tell
         self.reported_stop = False
         self.continued = False

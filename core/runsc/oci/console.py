@@ -52,6 +52,20 @@ def _send(path: str, fd: int, name: str) -> None:
         sock.close()
 
 
+def own_line() -> int:
+    """This process's terminal, on an open file description of its own, to be given to a sandbox.
+
+    Raises ``RunscError``."""
+    try:
+        if os.isatty(0):
+            return os.open("/proc/self/fd/0", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise RunscError(f"the terminal can't be opened: {error.strerror}", "give --console-socket") from None
+    raise RunscError(
+        "the process wants a terminal, and standard input is none", "give --console-socket, or run it on one"
+    )
+
+
 class RawTerminal:
     """This process's own terminal, passing every byte as it is until ``restore``."""
 

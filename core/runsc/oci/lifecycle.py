@@ -33,12 +33,13 @@ _PATIENCE = 10.0
 class Making:
     """What ``create`` and ``run`` were told beside id and bundle. ``passed``: guest's number: descriptor."""
 
-    __slots__ = ("console", "console_socket", "passed", "pid_file")
+    __slots__ = ("console", "console_socket", "foreground", "passed", "pid_file")
 
     def __init__(self) -> None:
         self.console_socket = ""
         self.pid_file = ""
-        #: a terminal to use as it is, -1 if none
+        #: may it use this process's terminal; and does it (then a descriptor, else -1)
+        self.foreground = False
         self.console = -1
         self.passed: dict[int, int] = {}
 
@@ -98,7 +99,7 @@ def note(record: Record, spec: Spec, bundle: str) -> None:
 
 def make_plan(config: Config, record: Record, spec: Spec, making: Making) -> Plan:
     """What the sandbox is to be made of. Its socket is bound here."""
-    from runsc.oci.console import terminal_for
+    from runsc.oci.console import own_line, terminal_for
     from runsc.sandbox.client import listen
     from runsc.sandbox.plan import Plan
 
@@ -111,8 +112,9 @@ def make_plan(config: Config, record: Record, spec: Spec, making: Making) -> Pla
     if process.terminal:
         if making.console_socket:
             plan.console = terminal_for(process, making.console_socket)
-        elif making.console >= 0:
-            plan.console = making.console
+        elif making.foreground:
+            plan.console = making.console = own_line()
+            plan.foreground = True
         else:
             raise RunscError("the process wants a terminal", "give --console-socket, or run it on a terminal")
     return plan

@@ -79,6 +79,11 @@ _NOTHING = frozenset(
 )  # fmt: skip
 
 
+def known_options() -> list[str]:
+    """Every option that is understood, for ``runsc features``."""
+    return sorted({*_FLAGS, *_PROPAGATION, *_NOTHING, "tmpcopyup"} - {"loud", "silent"})
+
+
 class MountOptions:
     """``flags``: MS_* of the mount; ``propagation``: MS_SHARED... or 0; ``data``: what is the file system's
     own; ``copy_up``: a tmpfs starts with what the directory below it holds."""

@@ -22,8 +22,8 @@ class Plan:
     read. """
 
     __slots__ = (
-        "console", "host_mounts", "id", "listener", "opened", "overlay", "passed", "places", "signals",
-        "spec",
+        "console", "foreground", "host_mounts", "id", "listener", "opened", "overlay", "passed", "places",
+        "signals", "spec",
     )  # fmt: skip
 
     def __init__(self, container_id: str, spec: Spec, listener: socket) -> None:
@@ -31,6 +31,8 @@ class Plan:
         self.spec = spec
         self.listener = listener
         self.console = -1
+        #: the console is the terminal of the command, which stays and tells of changes of its size
+        self.foreground = False
         self.passed: dict[int, int] = {}
         self.overlay = False
         self.host_mounts: list[HostMount] = []

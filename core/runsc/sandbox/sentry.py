@@ -15,6 +15,7 @@ from runsc.abi.ioctl import TIOCSCTTY
 from runsc.errors import RunscError, trace
 from runsc.log import Log
 from runsc.sandbox import report
+from runsc.sandbox.namespaces import enter_network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,9 +103,12 @@ def serve(
         keep = {0, 1, 2, report_fd, order_fd, life_fd, *plan.descriptors(), *log.fds()}
         _close_all_but(keep)
         os.setsid()
-        if plan.console >= 0:
+        if plan.console >= 0 and not plan.foreground:
             # So that changes of its size are told to this process.
             fcntl.ioctl(plan.console, TIOCSCTTY, 0)
+        network = plan.spec.linux.namespaces.get("network")
+        if network is not None:
+            enter_network(network)
         plan.signals, signal_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
         def ready(kernel: Kernel) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 from select import EPOLLIN, EPOLLOUT
+from time import monotonic_ns
 
 from runsc.abi.fcntl import O_NOCTTY, O_RDWR
 from runsc.abi.ioctl import TIOCGWINSZ
@@ -32,8 +33,17 @@ class Bridge:
     """``fd``: the host's line, non-blocking, raw, ours; ``slave``: the container's side of the pair."""
 
     __slots__ = (
-        "_entry", "_incoming", "_master_file", "_outgoing", "_pumping", "_watch", "devpts", "fd", "kernel",
-        "master", "slave",
+        "_due",
+        "_entry",
+        "_incoming",
+        "_master_file",
+        "_outgoing",
+        "_watch",
+        "devpts",
+        "fd",
+        "kernel",
+        "master",
+        "slave",
     )  # fmt: skip
 
     def __init__(self, kernel: Kernel, fd: int, devpts: DevPts, task: Task) -> None:
@@ -50,7 +60,7 @@ class Bridge:
         self.slave.locked = False
         self._incoming = b""
         self._outgoing = b""
-        self._pumping = False
+        self._due = False
         self._entry = WaitEntry(self._inside_changed)
         self.master.queue.add(self._entry)
         self._watch: Watch | None = kernel.poller.watch(fd, EPOLLIN, self._outside_changed)
@@ -66,8 +76,10 @@ class Bridge:
             self.slave.resize(size)
 
     def _inside_changed(self, _mask: int) -> None:
-        if not self._pumping:
-            self._pump()
+        # Whoever wakes us is in the middle of handing over a line: what it gave is moved when it is done.
+        if not self._due:
+            self._due = True
+            self.kernel.timers.add(monotonic_ns(), self._pump)
 
     def _outside_changed(self, _events: int) -> None:
         try:
@@ -87,9 +99,9 @@ class Bridge:
 
     def _pump(self) -> None:
         """Move what can be moved, and wait for what can't."""
+        self._due = False
         if self.fd < 0:
             return
-        self._pumping = True
         try:
             if self._incoming:
                 taken = self.master.write(self._incoming)
@@ -106,8 +118,6 @@ class Bridge:
         except OSError:
             self.close()
             return
-        finally:
-            self._pumping = False
         if self.master.other_closed and not self._outgoing:
             # Nobody in the container has it open any more: to the host, the line is hung up.
             self.close()
