@@ -134,3 +134,8 @@ def _give_streams(kernel: Kernel, plan: Plan, task: Task) -> None:
     for number, fd in plan.passed.items():
         files[number] = host_stdio(kernel, fd)
     install_files(task, files)
+    # Nothing of the caller's stays open but what the container has; 0 and 1 were taken over.
+    with open("/dev/null", "r+b", buffering=0) as null:
+        for fd in range(3) if process.terminal else (2,):
+            if not plan.attended or fd != 2:
+                os.dup2(null.fileno(), fd)

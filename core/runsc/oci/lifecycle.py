@@ -109,6 +109,7 @@ def make_plan(config: Config, record: Record, spec: Spec, making: Making) -> Pla
     plan.overlay = config.overlay2 != "none"
     plan.host_mounts, plan.places = host_mounts(config, spec, plan.overlay)
     plan.passed = making.passed
+    plan.attended = making.foreground
     if process.terminal:
         if making.console_socket:
             plan.console = terminal_for(process, making.console_socket)

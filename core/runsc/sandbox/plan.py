@@ -22,7 +22,7 @@ class Plan:
     read. """
 
     __slots__ = (
-        "console", "foreground", "host_mounts", "id", "listener", "opened", "overlay", "passed", "places",
+        "attended", "console", "foreground", "host_mounts", "id", "listener", "opened", "overlay", "passed", "places",
         "signals", "spec",
     )  # fmt: skip
 
@@ -31,6 +31,8 @@ class Plan:
         self.spec = spec
         self.listener = listener
         self.console = -1
+        #: the command stays with the container
+        self.attended = False
         #: the console is the terminal of the command, which stays and tells of changes of its size
         self.foreground = False
         self.passed: dict[int, int] = {}

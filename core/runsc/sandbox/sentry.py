@@ -95,6 +95,9 @@ def serve(
     """
     code = 1
     try:
+        if not plan.attended and not config.debug_log:
+            # Standard error is the container's, or its maker's, who waits for it to be closed.
+            config.debug = config.strace = False
         log = Log.open(config, "boot", plan.id, started)
     except RunscError as error:
         report.write(report_fd, report.ERROR, error.what, error.remedy)
