@@ -91,6 +91,8 @@ def _start(
     store: Store, record: Record, execution: Execution, request: dict[str, Any], fds: list[int], own: bool
 ) -> int:
     """The rest of ``execute``; ``own``: the process is to have this process's own terminal."""
+    # From here on, what is sent to this process is meant for the one that it is about to start.
+    arrivals = Arrivals()
     with control(store, record) as connection:
         connection.call(request, fds)
         line = fds[0] if "tty" in request and not own else -1
@@ -98,13 +100,13 @@ def _start(
             if fd != line:
                 os.close(fd)
         if execution.detach:
-            keeper = leave_behind(connection, line)
+            keeper = leave_behind(connection, arrivals, line)
             if execution.pid_file:
                 write_pid_file(execution.pid_file, keeper)
             return 0
         if execution.pid_file:
             write_pid_file(execution.pid_file, os.getpid())
-        return attend(connection)
+        return attend(connection, arrivals)
 
 
 def private_copy(fd: int) -> tuple[int, bool]:
@@ -128,17 +130,13 @@ def private_copy(fd: int) -> tuple[int, bool]:
     return os.dup(fd), False
 
 
-def leave_behind(connection: Connection, line: int = -1) -> int:
+def leave_behind(connection: Connection, arrivals: Arrivals, line: int = -1) -> int:
     """A process of the host's that stands for the one that was started on ``connection``; its id.
 
     ``line``: the terminal, whose changes of size it is to pass on, -1 without one.
     """
-    read_end, write_end = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid:
-        os.close(write_end)
-        os.read(read_end, 1)
-        os.close(read_end)
         return pid
     code = 1
     try:
@@ -152,7 +150,7 @@ def leave_behind(connection: Connection, line: int = -1) -> int:
         null = os.open("/dev/null", os.O_RDWR)
         for fd in range(3):
             os.dup2(null, fd)
-        keep = {0, 1, 2, connection.fileno(), write_end}
+        keep = {0, 1, 2, connection.fileno(), *arrivals.fds}
         for name in os.listdir("/proc/self/fd"):
             if int(name) not in keep:
                 try:
@@ -160,28 +158,35 @@ def leave_behind(connection: Connection, line: int = -1) -> int:
                 except OSError:
                     continue  # the one that listed the directory
         os.chdir("/")
-        code = attend(connection, write_end)
+        code = attend(connection, arrivals)
     finally:
         os._exit(code)
 
 
-def attend(connection: Connection, ready: int = -1) -> int:
+class Arrivals:
+    """The signals that come to this process, as bytes that can be read. ``fds``: the two ends of their
+    pipe."""
+
+    __slots__ = ("fds",)
+
+    def __init__(self) -> None:
+        self.fds = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(self.fds[1], warn_on_full_buffer=False)
+        for number in _PASSED:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, _caught)
+
+
+def attend(connection: Connection, arrivals: Arrivals) -> int:
     """Pass signals on to the process that was started on ``connection`` until it has ended; its exit code.
 
-    ``ready`` is closed when signals are passed on from now on. When the sandbox dies, so did the process:
-    137. """
+    When the sandbox dies, so did the process: 137.
+    """
     from runsc.sandbox.client import Gone
 
-    signal_read, signal_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    signal.set_wakeup_fd(signal_write, warn_on_full_buffer=False)
-    for number in _PASSED:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _caught)
-    if ready >= 0:
-        os.close(ready)
     poller = poll()
     poller.register(connection.fileno(), POLLIN)
-    poller.register(signal_read, POLLIN)
+    poller.register(arrivals.fds[0], POLLIN)
     try:
         while True:
             for fd, _events in poller.poll():

@@ -22,8 +22,8 @@ class Plan:
     read. """
 
     __slots__ = (
-        "attended", "console", "foreground", "host_mounts", "id", "listener", "opened", "overlay", "passed", "places",
-        "signals", "spec",
+        "attended", "console", "foreground", "host_mounts", "id", "listener", "opened", "overlay", "passed",
+        "places", "signals", "spec",
     )  # fmt: skip
 
     def __init__(self, container_id: str, spec: Spec, listener: socket) -> None:
