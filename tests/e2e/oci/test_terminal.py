@@ -112,7 +112,11 @@ def test_a_container_on_an_engines_terminal(
     time.sleep(0.3)
     screen.press(b"\x1a")
     screen.expect(b"Stopped")
-    screen.press(b"kill -9 %1; wait; exit 3\r")
+    screen.press(b"kill -9 %1\r")
+    time.sleep(0.3)
+    screen.press(b"\r")
+    screen.expect(b"Killed")
+    screen.press(b"exit 3\r")
     runtime.wait_for("stopped")
     os.close(screen.fd)
 
