@@ -15,8 +15,10 @@ class Plan:
 
     ``listener``: the bound socket that commands will connect to. ``console``: a terminal of the host's for a
     process with ``terminal``, -1 without. ``passed``: further descriptors for the process, by the number that
-    it is to find them under. ``overlay``: writes to the root stay in memory. ``host_mounts``: the root, and the
-    bind mounts, which ``places`` has by their index in ``spec.mounts``; ``opened``: a descriptor for each, from
+    it is to find them under. ``overlay``: writes to the root stay in memory. ``host_mounts``: the root, and
+    the
+    bind mounts, which ``places`` has by their index in ``spec.mounts``; ``opened``: a descriptor for each,
+    from
     the file-system plugin's outer half. ``signals``: where the numbers of signals that come to the sandbox's
     process can be read.
     """
