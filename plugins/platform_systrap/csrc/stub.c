@@ -239,6 +239,15 @@ __asm__(
     ".Lchild:\n"
     " cmp $" STR(ST_THREAD) ", %r14d\n"
     " je 1f\n"
+    /* First of all, die with the kernel's process: the calls below wait for it. */
+    " mov $157, %eax\n" /* prctl(PR_SET_PDEATHSIG, SIGKILL) */
+    " mov $1, %edi\n"
+    " mov $9, %esi\n"
+    " syscall\n"
+    " mov $110, %eax\n"
+    " syscall\n"
+    " cmp " CTL(C_PARENT) ", %eax\n"
+    " jne .Ldie\n"
     " mov $9, %eax\n" /* mmap: a region of its own in place of the parent's */
     " mov %r12, %rdi\n"
     " mov %r13, %rsi\n"
@@ -250,14 +259,6 @@ __asm__(
     " cmp %r12, %rax\n"
     " jne .Ldie\n"
     " mov %rbp, %rsp\n"
-    " mov $157, %eax\n" /* prctl(PR_SET_PDEATHSIG, SIGKILL) */
-    " mov $1, %edi\n"
-    " mov $9, %esi\n"
-    " syscall\n"
-    " mov $110, %eax\n"
-    " syscall\n"
-    " cmp " CTL(C_PARENT) ", %eax\n"
-    " jne .Ldie\n"
     " mov %rsp, %rbx\n"
     " and " CTL(C_MASK) ", %rbx\n"
     " jmp .Ldone\n"
