@@ -53,15 +53,16 @@ def fix_setuid(new: Credentials, old: Credentials) -> None:
     "Effect of user ID changes on capabilities")."""
     if new.securebits & SECBIT_NO_SETUID_FIXUP:
         return
-    if 0 in (old.uid, old.euid, old.suid) and 0 not in (new.uid, new.euid, new.suid):
+    root = old.user_ns.make_uid(0)
+    if root in (old.uid, old.euid, old.suid) and root not in (new.uid, new.euid, new.suid):
         if not new.securebits & SECBIT_KEEP_CAPS:
             new.permitted = 0
             new.effective = 0
         # A program that knows nothing of ambient capabilities expects to lose all by exec.
         new.ambient = 0
-    if old.euid == 0 and new.euid != 0:
+    if old.euid == root and new.euid != root:
         new.effective = 0
-    if old.euid != 0 and new.euid == 0:
+    if old.euid != root and new.euid == root:
         new.effective = new.permitted
 
 
@@ -69,7 +70,8 @@ def fix_setfsuid(new: Credentials, old: Credentials) -> None:
     """Adjust capabilities after setfsuid(2) (cap_task_fix_setuid, LSM_SETID_FS)."""
     if new.securebits & SECBIT_NO_SETUID_FIXUP:
         return
-    if old.fsuid == 0 and new.fsuid != 0:
+    root = old.user_ns.make_uid(0)
+    if old.fsuid == root and new.fsuid != root:
         new.effective &= ~FS_CAPS
-    if old.fsuid != 0 and new.fsuid == 0:
+    if old.fsuid != root and new.fsuid == root:
         new.effective |= new.permitted & FS_CAPS

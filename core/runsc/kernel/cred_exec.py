@@ -24,20 +24,21 @@ def exec_credentials(
     process shares its root and working directory (CLONE_FS), so that nothing may be gained.
     """
     new = old.copy()
-    if not nosuid and not old.no_new_privs:
+    root = old.user_ns.make_uid(0)
+    if not nosuid and not old.no_new_privs and old.user_ns.has_ids(owner, group):
         if mode & S_ISUID:
             new.euid = owner
         if mode & (S_ISGID | S_IXGRP) == S_ISGID | S_IXGRP:
             new.egid = group
     new.permitted = 0
     effective = False
-    if not new.securebits & SECBIT_NOROOT and 0 in (new.uid, new.euid):
+    if not new.securebits & SECBIT_NOROOT and root in (new.uid, new.euid):
         new.permitted = new.bounding | new.inheritable
-        effective = new.euid == 0
+        effective = new.euid == root
     set_id = new.euid != old.uid or new.egid != old.gid
     gained = bool(new.permitted & ~old.permitted)
     if (set_id or gained) and (old.no_new_privs or shared_fs):
-        if old.no_new_privs or not old.capable(CAP_SETUID):
+        if old.no_new_privs or not old.own_capable(CAP_SETUID):
             new.euid, new.egid = new.uid, new.gid
         new.permitted &= old.permitted
     new.suid = new.fsuid = new.euid
@@ -47,5 +48,5 @@ def exec_credentials(
     new.permitted |= new.ambient
     new.effective = new.permitted if effective else new.ambient
     new.securebits &= ~SECBIT_KEEP_CAPS
-    secure = set_id or (new.uid != 0 and (effective or bool(new.permitted & ~new.ambient)))
+    secure = set_id or (new.uid != root and (effective or bool(new.permitted & ~new.ambient)))
     return new, secure

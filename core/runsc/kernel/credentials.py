@@ -6,6 +6,12 @@ open file or a signal can keep the ones it was made with.
 
 from __future__ import annotations
 
+from runsc.kernel.user_ns import INIT_USER_NS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runsc.kernel.user_ns import UserNamespace
+
 #: Capability numbers (linux/capability.h).
 (
     CAP_CHOWN,
@@ -56,7 +62,8 @@ ALL_CAPS = (1 << 41) - 1
 
 
 class Credentials:
-    """Ids and capability sets (masks). ``groups``: the supplementary groups."""
+    """Ids (as the kernel keeps them) and capability sets (masks). ``groups``: the supplementary groups;
+    ``user_ns``: in which the capabilities count."""
 
     __slots__ = (
         "ambient",
@@ -75,11 +82,19 @@ class Credentials:
         "sgid",
         "suid",
         "uid",
+        "user_ns",
     )
 
     def __init__(
-        self, uid: int, gid: int, groups: tuple[int, ...] = (), caps: int = 0, bounding: int = ALL_CAPS
+        self,
+        uid: int,
+        gid: int,
+        groups: tuple[int, ...] = (),
+        caps: int = 0,
+        bounding: int = ALL_CAPS,
+        user_ns: UserNamespace = INIT_USER_NS,
     ) -> None:
+        self.user_ns = user_ns
         self.uid = self.euid = self.suid = self.fsuid = uid
         self.gid = self.egid = self.sgid = self.fsgid = gid
         self.groups = groups
@@ -98,8 +113,30 @@ class Credentials:
         return new
 
     def capable(self, cap: int) -> bool:
-        """Is ``cap`` in the effective set?"""
+        """May what concerns the whole machine be done: is ``cap`` effective in the first user namespace?"""
+        return bool(self.effective >> cap & 1) and not self.user_ns.level
+
+    def own_capable(self, cap: int) -> bool:
+        """Is ``cap`` effective in the own user namespace?"""
         return bool(self.effective >> cap & 1)
+
+    def ns_capable(self, ns: UserNamespace, cap: int) -> bool:
+        """Is ``cap`` effective over what ``ns`` owns? In the own namespace it is what the set says; over one
+        below it, also for who made that, or one above that, from here (cap_capable)."""
+        own = self.user_ns
+        at = ns
+        while at is not own:
+            if at.level <= own.level or at.parent is None:
+                return False
+            if at.parent is own and at.owner == self.euid:
+                return True
+            at = at.parent
+        return bool(self.effective >> cap & 1)
+
+    def inode_capable(self, cap: int, uid: int, gid: int) -> bool:
+        """Is ``cap`` effective over a file of this owner: have its ids a mapping in the own namespace
+        (capable_wrt_inode_uidgid)?"""
+        return bool(self.effective >> cap & 1) and self.user_ns.has_ids(uid, gid)
 
     def in_group(self, gid: int) -> bool:
         """Is ``gid`` the file-system group or a supplementary one?"""

@@ -218,7 +218,7 @@ def notify_parent(group: ThreadGroup) -> bool:
                 signo,
                 code,
                 pid=group.leader.pid.nr(parent.leader.pid_ns),
-                uid=group.leader.cred.uid,
+                uid=parent.leader.cred.user_ns.uid(group.leader.cred.uid),
                 status=status,
                 utime=user // _TICK_NS,
                 stime=system // _TICK_NS,
@@ -268,5 +268,6 @@ def notify_parent_of_stop(group: ThreadGroup, continued: bool) -> None:
     if action.handler != SIG_IGN and not action.flags & SA_NOCLDSTOP:
         status, code = (SIGCONT, CLD_CONTINUED) if continued else (group.stop_signal, CLD_STOPPED)
         number = group.leader.pid.nr(parent.leader.pid_ns)
-        send(parent.leader, SigInfo(SIGCHLD, code, pid=number, uid=group.leader.cred.uid, status=status))
+        uid = parent.leader.cred.user_ns.uid(group.leader.cred.uid)
+        send(parent.leader, SigInfo(SIGCHLD, code, pid=number, uid=uid, status=status))
     parent.child_wait.wake()

@@ -8,13 +8,14 @@ with the credentials.
 from __future__ import annotations
 
 from runsc.kernel.pid import PidNamespace
-from runsc.kernel.user_ns import UserNamespace
+from runsc.kernel.user_ns import INIT_USER_NS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from runsc.kernel.kernel import Kernel
+    from runsc.kernel.user_ns import UserNamespace
 
 #: CLONE_NEW* flags, as unshare(2), setns(2) and NS_GET_NSTYPE have them.
 CLONE_NEWTIME = 0x80
@@ -153,7 +154,7 @@ class NsProxy:
 
 def initial(network: Any = None, hostname: bytes = b"runsc", limit: int = 32768) -> NsProxy:
     """The namespaces of a kernel that comes up."""
-    user = UserNamespace()
+    user = INIT_USER_NS
     time = TimeNamespace(user, TIME_INIT_INO)
     time.frozen = True
     return NsProxy(

@@ -106,6 +106,15 @@ class SigInfo:
             tail = _KILL.pack(self.pid, self.uid, self.value & 0xFFFFFFFFFFFFFFFF)
         return (head + tail).ljust(SIGINFO_SIZE, b"\0")
 
+    def with_uid(self, uid: int) -> SigInfo:
+        """The same with the sender's user id as the receiver's user namespace has it."""
+        if self.raw is not None:
+            raw = self.raw[:20] + uid.to_bytes(4, "little") + self.raw[24:]
+            return SigInfo(self.signo, self.code, errno=self.errno, raw=raw)
+        return SigInfo(
+            self.signo, self.code, self.pid, uid, self.status, self.utime, self.stime, self.value, errno=self.errno
+        )
+
     def from_nobody(self) -> SigInfo:
         """The same without the sender's process id, where it has one."""
         if self.raw is not None:

@@ -132,6 +132,8 @@ def send_as(sender: Task | None, task: Task, info: SigInfo, group: bool = True) 
     A namespace's first process can be killed and stopped from the namespaces above its own only, and who is
     there has no id that it could be told (send_signal_locked).
     """
+    if sender is not None and sender.cred.user_ns is not task.cred.user_ns:
+        info = info.with_uid(task.cred.user_ns.uid(sender.cred.uid))
     outside = sender is None or (sender.pid_ns is not task.pid_ns and not sender.pid.nr(task.pid_ns))
     if outside:
         info = info.from_nobody()

@@ -416,7 +416,7 @@ class TmpfsDirectory(TmpfsInode):
             self.mode & S_ISGID
             and mode & (S_ISGID | S_IXGRP) == S_ISGID | S_IXGRP
             and not cred.in_group(gid)
-            and not cred.capable(CAP_FSETID)
+            and not cred.inode_capable(CAP_FSETID, self.uid, self.gid)
         ):
             mode &= ~S_ISGID
         fs.charge_inode(BOGO_INODE_SIZE)

@@ -179,11 +179,14 @@ def _checked_credentials(task: Task, data: bytes) -> Ucred:
     """May the task say that it is this (scm_check_creds)?"""
     pid, uid, gid = UCRED.unpack(data)
     cred = task.cred
-    if pid != task.group.vtgid and not cred.capable(CAP_SYS_ADMIN):
+    uid, gid = cred.user_ns.make_uid(uid), cred.user_ns.make_gid(gid)
+    if 0xFFFFFFFF in (uid, gid):
+        raise LinuxError(EINVAL)
+    if pid != task.group.vtgid and not cred.ns_capable(task.pid_ns.user_ns, CAP_SYS_ADMIN):
         raise LinuxError(EPERM)
-    if uid not in (cred.uid, cred.euid, cred.suid) and not cred.capable(CAP_SETUID):
+    if uid not in (cred.uid, cred.euid, cred.suid) and not cred.own_capable(CAP_SETUID):
         raise LinuxError(EPERM)
-    if gid not in (cred.gid, cred.egid, cred.sgid) and not cred.capable(CAP_SETGID):
+    if gid not in (cred.gid, cred.egid, cred.sgid) and not cred.own_capable(CAP_SETGID):
         raise LinuxError(EPERM)
     found = task.pid_ns.pids.get(pid)
     if found is None:
@@ -194,6 +197,9 @@ def _checked_credentials(task: Task, data: bytes) -> Ucred:
 def pack_ucred(task: Task, cred: Ucred) -> bytes:
     """struct ucred as ``task`` is told of it."""
     pid, uid, gid = cred
+    ns = task.cred.user_ns
+    if ns.level:
+        uid, gid = ns.uid(uid) if uid >= 0 else uid, ns.group_id(gid) if gid >= 0 else gid
     return UCRED.pack(pid.nr(task.pid_ns) if pid is not None else 0, uid & 0xFFFFFFFF, gid & 0xFFFFFFFF)
 
 

@@ -68,7 +68,7 @@ def capset(task: Task, header: Ptr, data: Ptr) -> Result:
         sum(sets[3 * word + index] << 32 * word for word in range(words)) & ALL_CAPS for index in range(3)
     )
     old = task.cred
-    if inheritable & ~(old.inheritable | old.permitted) and not old.capable(CAP_SETPCAP):
+    if inheritable & ~(old.inheritable | old.permitted) and not old.own_capable(CAP_SETPCAP):
         raise LinuxError(EPERM)
     if inheritable & ~(old.inheritable | old.bounding):
         raise LinuxError(EPERM)

@@ -137,7 +137,7 @@ def fchdir(task: Task, fd: Fd) -> Result:
 def chroot(task: Task, path: PathStr) -> Result:
     """chroot(2)."""
     where = _searchable(task, path)
-    if not task.cred.capable(CAP_SYS_CHROOT):
+    if not task.cred.own_capable(CAP_SYS_CHROOT):
         raise LinuxError(EPERM)
     task.fs.set_root(where)
     return 0

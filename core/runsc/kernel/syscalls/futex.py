@@ -259,7 +259,7 @@ def get_robust_list(task: Task, pid: Pid, head: Ptr, length: Ptr) -> Result:
     other = task if pid == 0 else task.pid_ns.tasks.get(pid)
     if other is None:
         raise LinuxError(ESRCH)
-    if other.group is not task.group and not task.cred.capable(CAP_SYS_PTRACE):
+    if other.group is not task.group and not task.cred.ns_capable(other.cred.user_ns, CAP_SYS_PTRACE):
         mine, theirs = task.cred, other.cred
         uids, gids = {theirs.uid, theirs.euid, theirs.suid}, {theirs.gid, theirs.egid, theirs.sgid}
         if uids != {mine.uid} or gids != {mine.gid}:

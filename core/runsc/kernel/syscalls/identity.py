@@ -12,6 +12,8 @@ from runsc.kernel.syscalls.decl import Int, OutInt, Ptr, Uid, UInt, syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runsc.kernel.credentials import Credentials
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task
@@ -25,31 +27,36 @@ NGROUPS_MAX = 65536
 
 @syscall(102)
 def getuid(task: Task) -> Result:
-    return task.cred.uid
+    cred = task.cred
+    return cred.user_ns.uid(cred.uid) if cred.user_ns.level else cred.uid
 
 
 @syscall(104)
 def getgid(task: Task) -> Result:
-    return task.cred.gid
+    cred = task.cred
+    return cred.user_ns.group_id(cred.gid) if cred.user_ns.level else cred.gid
 
 
 @syscall(107)
 def geteuid(task: Task) -> Result:
-    return task.cred.euid
+    cred = task.cred
+    return cred.user_ns.uid(cred.euid) if cred.user_ns.level else cred.euid
 
 
 @syscall(108)
 def getegid(task: Task) -> Result:
-    return task.cred.egid
+    cred = task.cred
+    return cred.user_ns.group_id(cred.egid) if cred.user_ns.level else cred.egid
 
 
 @syscall(105)
 def setuid(task: Task, uid: Uid) -> Result:
+    old = task.cred
+    uid = old.user_ns.make_uid(uid)
     if uid == NO_ID:
         raise LinuxError(EINVAL)
-    old = task.cred
     new = old.copy()
-    if old.capable(CAP_SETUID):
+    if old.own_capable(CAP_SETUID):
         new.uid = new.suid = uid
     elif uid not in (old.uid, old.suid):
         raise LinuxError(EPERM)
@@ -59,11 +66,12 @@ def setuid(task: Task, uid: Uid) -> Result:
 
 @syscall(106)
 def setgid(task: Task, gid: Uid) -> Result:
+    old = task.cred
+    gid = old.user_ns.make_gid(gid)
     if gid == NO_ID:
         raise LinuxError(EINVAL)
-    old = task.cred
     new = old.copy()
-    if old.capable(CAP_SETGID):
+    if old.own_capable(CAP_SETGID):
         new.gid = new.sgid = gid
     elif gid not in (old.gid, old.sgid):
         raise LinuxError(EPERM)
@@ -75,7 +83,8 @@ def setgid(task: Task, gid: Uid) -> Result:
 @syscall(113)
 def setreuid(task: Task, ruid: Uid, euid: Uid) -> Result:
     old = task.cred
-    may = old.capable(CAP_SETUID)
+    ruid, euid = _kernel_ids(old.user_ns.make_uid, ruid, euid)
+    may = old.own_capable(CAP_SETUID)
     new = old.copy()
     if ruid != NO_ID:
         if not may and ruid not in (old.uid, old.euid):
@@ -94,7 +103,8 @@ def setreuid(task: Task, ruid: Uid, euid: Uid) -> Result:
 @syscall(114)
 def setregid(task: Task, rgid: Uid, egid: Uid) -> Result:
     old = task.cred
-    may = old.capable(CAP_SETGID)
+    rgid, egid = _kernel_ids(old.user_ns.make_gid, rgid, egid)
+    may = old.own_capable(CAP_SETGID)
     new = old.copy()
     if rgid != NO_ID:
         if not may and rgid not in (old.gid, old.egid):
@@ -114,6 +124,7 @@ def setregid(task: Task, rgid: Uid, egid: Uid) -> Result:
 @syscall(117)
 def setresuid(task: Task, ruid: Uid, euid: Uid, suid: Uid) -> Result:
     old = task.cred
+    ruid, euid, suid = _kernel_ids(old.user_ns.make_uid, ruid, euid, suid)
     if (
         ruid in (NO_ID, old.uid)
         and suid in (NO_ID, old.suid)
@@ -121,7 +132,7 @@ def setresuid(task: Task, ruid: Uid, euid: Uid, suid: Uid) -> Result:
     ):
         return 0
     known = (NO_ID, old.uid, old.euid, old.suid)
-    if not (ruid in known and euid in known and suid in known) and not old.capable(CAP_SETUID):
+    if not (ruid in known and euid in known and suid in known) and not old.own_capable(CAP_SETUID):
         raise LinuxError(EPERM)
     new = old.copy()
     if ruid != NO_ID:
@@ -137,6 +148,7 @@ def setresuid(task: Task, ruid: Uid, euid: Uid, suid: Uid) -> Result:
 @syscall(119)
 def setresgid(task: Task, rgid: Uid, egid: Uid, sgid: Uid) -> Result:
     old = task.cred
+    rgid, egid, sgid = _kernel_ids(old.user_ns.make_gid, rgid, egid, sgid)
     if (
         rgid in (NO_ID, old.gid)
         and sgid in (NO_ID, old.sgid)
@@ -144,7 +156,7 @@ def setresgid(task: Task, rgid: Uid, egid: Uid, sgid: Uid) -> Result:
     ):
         return 0
     known = (NO_ID, old.gid, old.egid, old.sgid)
-    if not (rgid in known and egid in known and sgid in known) and not old.capable(CAP_SETGID):
+    if not (rgid in known and egid in known and sgid in known) and not old.own_capable(CAP_SETGID):
         raise LinuxError(EPERM)
     new = old.copy()
     if rgid != NO_ID:
@@ -158,6 +170,14 @@ def setresgid(task: Task, rgid: Uid, egid: Uid, sgid: Uid) -> Result:
     return 0
 
 
+def _kernel_ids(make: Callable[[int], int], *ids: int) -> tuple[int, ...]:
+    """Ids as the kernel keeps them; NO_ID stays what it is, EINVAL for one without a mapping."""
+    made = tuple(ident if ident == NO_ID else make(ident) for ident in ids)
+    if made.count(NO_ID) != ids.count(NO_ID):
+        raise LinuxError(EINVAL)
+    return made
+
+
 def _commit_uids(task: Task, new: Credentials, old: Credentials) -> int:
     fix_setuid(new, old)
     commit(task, new)
@@ -167,18 +187,18 @@ def _commit_uids(task: Task, new: Credentials, old: Credentials) -> int:
 @syscall(118)
 def getresuid(task: Task, ruid: OutInt, euid: OutInt, suid: OutInt) -> Result:
     cred = task.cred
-    task.mm.write_u32(ruid, cred.uid)
-    task.mm.write_u32(euid, cred.euid)
-    task.mm.write_u32(suid, cred.suid)
+    task.mm.write_u32(ruid, cred.user_ns.uid(cred.uid))
+    task.mm.write_u32(euid, cred.user_ns.uid(cred.euid))
+    task.mm.write_u32(suid, cred.user_ns.uid(cred.suid))
     return 0
 
 
 @syscall(120)
 def getresgid(task: Task, rgid: OutInt, egid: OutInt, sgid: OutInt) -> Result:
     cred = task.cred
-    task.mm.write_u32(rgid, cred.gid)
-    task.mm.write_u32(egid, cred.egid)
-    task.mm.write_u32(sgid, cred.sgid)
+    task.mm.write_u32(rgid, cred.user_ns.group_id(cred.gid))
+    task.mm.write_u32(egid, cred.user_ns.group_id(cred.egid))
+    task.mm.write_u32(sgid, cred.user_ns.group_id(cred.sgid))
     return 0
 
 
@@ -186,32 +206,38 @@ def getresgid(task: Task, rgid: OutInt, egid: OutInt, sgid: OutInt) -> Result:
 def setfsuid(task: Task, uid: Uid) -> Result:
     """Never fails: it answers the old id, whether or not it was changed."""
     old = task.cred
+    before = old.user_ns.uid(old.fsuid)
+    uid = old.user_ns.make_uid(uid)
     if uid in (NO_ID, old.fsuid):
-        return old.fsuid
-    if uid in (old.uid, old.euid, old.suid) or old.capable(CAP_SETUID):
+        return before
+    if uid in (old.uid, old.euid, old.suid) or old.own_capable(CAP_SETUID):
         new = old.copy()
         new.fsuid = uid
         fix_setfsuid(new, old)
         commit(task, new)
-    return old.fsuid
+    return before
 
 
 @syscall(123)
 def setfsgid(task: Task, gid: Uid) -> Result:
     """Never fails: it answers the old id, whether or not it was changed."""
     old = task.cred
+    before = old.user_ns.group_id(old.fsgid)
+    gid = old.user_ns.make_gid(gid)
     if gid in (NO_ID, old.fsgid):
-        return old.fsgid
-    if gid in (old.gid, old.egid, old.sgid) or old.capable(CAP_SETGID):
+        return before
+    if gid in (old.gid, old.egid, old.sgid) or old.own_capable(CAP_SETGID):
         new = old.copy()
         new.fsgid = gid
         commit(task, new)
-    return old.fsgid
+    return before
 
 
 @syscall(115)
 def getgroups(task: Task, size: Int, list_: Ptr) -> Result:
     groups = task.cred.groups
+    if task.cred.user_ns.level:
+        groups = tuple(map(task.cred.user_ns.group_id, groups))
     if size < 0:
         raise LinuxError(EINVAL)
     if size:
@@ -224,11 +250,12 @@ def getgroups(task: Task, size: Int, list_: Ptr) -> Result:
 @syscall(116)
 def setgroups(task: Task, size: UInt, list_: Ptr) -> Result:
     old = task.cred
-    if not old.capable(CAP_SETGID):
+    if not old.own_capable(CAP_SETGID) or not old.user_ns.may_setgroups():
         raise LinuxError(EPERM)
     if size > NGROUPS_MAX:
         raise LinuxError(EINVAL)
     groups = unpack(f"<{size}I", task.mm.copy_in(list_, 4 * size))
+    groups = tuple(map(old.user_ns.make_gid, groups))
     if NO_ID in groups:
         raise LinuxError(EINVAL)
     new = old.copy()

@@ -51,7 +51,7 @@ def setdomainname(task: Task, name: InBuf, length: Int) -> Result:
 
 
 def _new_name(task: Task, name: int, length: int) -> bytes:
-    if not task.cred.capable(CAP_SYS_ADMIN):
+    if not task.cred.ns_capable(task.nsproxy.uts.user_ns, CAP_SYS_ADMIN):
         raise LinuxError(EPERM)
     if not 0 <= length <= NEW_UTS_LEN:
         raise LinuxError(EINVAL)

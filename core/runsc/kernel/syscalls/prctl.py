@@ -128,7 +128,7 @@ def _set_securebits(task: Task, bits: int, _a3: int, _a4: int, _a5: int) -> int:
         locked & (old.securebits ^ bits)
         or old.securebits & SECURE_ALL_LOCKS & ~bits
         or bits & ~(SECURE_ALL_BITS | SECURE_ALL_LOCKS)
-        or not old.capable(CAP_SETPCAP)
+        or not old.own_capable(CAP_SETPCAP)
     ):
         raise LinuxError(EPERM)
     new = old.copy()
@@ -144,7 +144,7 @@ def _capbset_read(task: Task, cap: int, _a3: int, _a4: int, _a5: int) -> int:
 
 
 def _capbset_drop(task: Task, cap: int, _a3: int, _a4: int, _a5: int) -> int:
-    if not task.cred.capable(CAP_SETPCAP):
+    if not task.cred.own_capable(CAP_SETPCAP):
         raise LinuxError(EPERM)
     if not _valid_cap(cap):
         raise LinuxError(EINVAL)

@@ -83,7 +83,7 @@ def _check_prlimit(task: Task, target: Task) -> None:
     same_user = cred.uid == other.euid == other.suid == other.uid
     if same_user and cred.gid == other.egid == other.sgid == other.gid:
         return
-    if not cred.capable(CAP_SYS_RESOURCE):
+    if not cred.ns_capable(other.user_ns, CAP_SYS_RESOURCE):
         raise LinuxError(EPERM)
 
 
@@ -150,7 +150,8 @@ def _set_nice(task: Task, target: Task, nice: int, error: int) -> int:
     """Set one task's nice value; the errno to go on with (set_one_prio)."""
     cred = task.cred
     privileged = cred.capable(CAP_SYS_NICE)
-    if cred.euid not in (target.cred.uid, target.cred.euid) and not privileged:
+    over = privileged or cred.ns_capable(target.cred.user_ns, CAP_SYS_NICE)
+    if cred.euid not in (target.cred.uid, target.cred.euid) and not over:
         return EPERM
     if nice < target.nice and 20 - nice > target.limit(RLIMIT_NICE) and not privileged:
         return EACCES
@@ -167,7 +168,7 @@ def _whose(task: Task, kind: int, who: int) -> Iterable[Task]:
     if kind == 1:
         group = task.pid_ns.find_process_group(who) if who else task.group.process_group
         return () if group is None else [one for member in group.members for one in member.tasks]
-    uid = who & 0xFFFFFFFF if who else task.cred.uid
+    uid = task.cred.user_ns.make_uid(who & 0xFFFFFFFF) if who else task.cred.uid
     return [one for one in tasks.values() if one.cred.uid == uid and not one.group.zombie]
 
 

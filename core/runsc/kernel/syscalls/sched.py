@@ -62,7 +62,9 @@ def sched_setaffinity(task: Task, pid: Pid, length: UInt, mask: Ptr) -> Result:
     size = _mask_bytes(task)
     wanted = int.from_bytes(task.mm.copy_in(mask, min(length, size)), "little") & everything
     target = _target(task, pid)
-    if not _same_owner(task, target) and not task.cred.capable(CAP_SYS_NICE):
+    if not _same_owner(task, target) and not task.cred.ns_capable(
+        target.cred.user_ns, CAP_SYS_NICE
+    ):
         raise LinuxError(EPERM)
     if not wanted:
         raise LinuxError(EINVAL)

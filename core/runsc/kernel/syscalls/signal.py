@@ -182,7 +182,7 @@ def may_signal(task: Task, target: Task, signo: int) -> bool:
         return True
     if mine.euid in (theirs.suid, theirs.uid) or mine.uid in (theirs.suid, theirs.uid):
         return True
-    if mine.capable(CAP_KILL):
+    if mine.ns_capable(theirs.user_ns, CAP_KILL):
         return True
     return signo == SIGCONT and target.group.session is task.group.session
 
@@ -193,7 +193,7 @@ def _check_signal(signo: int) -> None:
 
 
 def _from(task: Task, signo: int, code: int) -> SigInfo:
-    return SigInfo(signo, code, pid=task.group.vtgid, uid=task.cred.uid)
+    return SigInfo(signo, code, pid=task.group.vtgid, uid=task.cred.user_ns.uid(task.cred.uid))
 
 
 @syscall(62)

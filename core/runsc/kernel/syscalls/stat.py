@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from runsc.kernel.credentials import Credentials
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task
+    from runsc.kernel.user_ns import UserNamespace
     from runsc.kernel.vfs.dentry import Path
     from runsc.kernel.vfs.inode import Inode, Stat
 
@@ -63,13 +64,16 @@ _BILLION = 1_000_000_000
 _pack_stat = STAT.pack
 
 
-def pack_stat(stat: Stat) -> bytes:
-    """``struct stat``."""
+def pack_stat(stat: Stat, ns: UserNamespace) -> bytes:
+    """``struct stat``, its ids as ``ns`` has them."""
     atime = stat.atime
     mtime = stat.mtime
     ctime = stat.ctime
+    uid, gid = stat.uid, stat.gid
+    if ns.level:
+        uid, gid = ns.uid(uid), ns.group_id(gid)
     return _pack_stat(
-        stat.dev, stat.ino, stat.nlink, stat.mode, stat.uid, stat.gid, stat.rdev, stat.size, stat.blksize,
+        stat.dev, stat.ino, stat.nlink, stat.mode, uid, gid, stat.rdev, stat.size, stat.blksize,
         stat.blocks, atime // _BILLION, atime % _BILLION, mtime // _BILLION, mtime % _BILLION,
         ctime // _BILLION, ctime % _BILLION,
     )  # fmt: skip
@@ -80,7 +84,7 @@ def stat(task: Task, path: PathStr, buf: OutStat) -> Result:
     """stat(2)."""
     inode = lookup(task, AT_FDCWD, path).dentry.inode
     assert inode is not None
-    task.mm.copy_out(buf, pack_stat(inode.stat()))
+    task.mm.copy_out(buf, pack_stat(inode.stat(), task.cred.user_ns))
     return 0
 
 
@@ -90,7 +94,7 @@ def fstat(task: Task, fd: Fd, buf: OutStat) -> Result:
     file = task.files.files.get(fd)
     if file is None:
         raise LinuxError(EBADF)
-    data = pack_stat(file.inode.stat())
+    data = pack_stat(file.inode.stat(), task.cred.user_ns)
     if task.mm.space.write(buf, data) != 144:
         task.mm.copy_out(buf, data)
     return 0
@@ -101,7 +105,7 @@ def lstat(task: Task, path: PathStr, buf: OutStat) -> Result:
     """lstat(2)."""
     inode = lookup(task, AT_FDCWD, path, False).dentry.inode
     assert inode is not None
-    task.mm.copy_out(buf, pack_stat(inode.stat()))
+    task.mm.copy_out(buf, pack_stat(inode.stat(), task.cred.user_ns))
     return 0
 
 
@@ -110,7 +114,7 @@ def newfstatat(task: Task, dirfd: DirFd, path: PathPtr, buf: OutStat, flags: AtF
     """fstatat(2). With AT_EMPTY_PATH the path may be NULL (Linux 6.11)."""
     inode = find(task, dirfd, path, flags).dentry.inode
     assert inode is not None
-    task.mm.copy_out(buf, pack_stat(inode.stat()))
+    task.mm.copy_out(buf, pack_stat(inode.stat(), task.cred.user_ns))
     return 0
 
 
@@ -148,8 +152,8 @@ def statx(task: Task, dirfd: DirFd, path: PathPtr, flags: AtFlags, mask: StatxMa
         found.blksize,
         attributes,
         found.nlink,
-        found.uid,
-        found.gid,
+        task.cred.user_ns.uid(found.uid),
+        task.cred.user_ns.group_id(found.gid),
         found.mode,
         found.ino,
         found.size,

@@ -138,7 +138,8 @@ class Store:
         if self.status:
             task.mm.copy_out(self.status, waited.status.to_bytes(4, "little"))
         if self.info:
-            info = SigInfo(SIGCHLD, waited.code, pid=number, uid=child.leader.cred.uid, status=waited.value)
+            uid = task.cred.user_ns.uid(child.leader.cred.uid)
+            info = SigInfo(SIGCHLD, waited.code, pid=number, uid=uid, status=waited.value)
             task.mm.copy_out(self.info, info.pack()[:SIGINFO_SIZE])
         return number
 

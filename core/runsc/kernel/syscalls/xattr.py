@@ -87,7 +87,7 @@ def _check_security(task: Task, name: bytes) -> None:
     """cap_inode_setxattr: who may change what the security modules and file capabilities go by."""
     if name.startswith(b"security."):
         if name == b"security.capability":
-            if not task.cred.capable(CAP_SETFCAP):
+            if not task.cred.own_capable(CAP_SETFCAP):
                 raise LinuxError(EPERM)
         elif not task.cred.capable(CAP_SYS_ADMIN):
             raise LinuxError(EPERM)

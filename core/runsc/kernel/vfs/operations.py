@@ -266,7 +266,9 @@ def _creation_mode(task: Task, directory: Inode, mode: int) -> int:
     (vfs_prepare_mode, mode_strip_sgid)."""
     mode &= 0o7777 & ~task.fs.umask
     if mode & (S_ISGID | S_IXGRP) == (S_ISGID | S_IXGRP) and directory.mode & S_ISGID:
-        if not task.cred.in_group(directory.gid) and not task.cred.capable(CAP_FSETID):
+        if not task.cred.in_group(directory.gid) and not task.cred.inode_capable(
+            CAP_FSETID, directory.uid, directory.gid
+        ):
             mode &= ~S_ISGID
     return mode
 

@@ -30,12 +30,12 @@ def allowed(inode: Inode, cred: Credentials, mask: int) -> bool:
     if bits & mask == mask:
         return True
     if inode.is_dir():
-        if cred.capable(CAP_DAC_OVERRIDE):
+        if cred.inode_capable(CAP_DAC_OVERRIDE, inode.uid, inode.gid):
             return True
-        return not mask & MAY_WRITE and cred.capable(CAP_DAC_READ_SEARCH)
-    if cred.capable(CAP_DAC_OVERRIDE) and (not mask & MAY_EXEC or mode & 0o111):
+        return not mask & MAY_WRITE and cred.inode_capable(CAP_DAC_READ_SEARCH, inode.uid, inode.gid)
+    if cred.inode_capable(CAP_DAC_OVERRIDE, inode.uid, inode.gid) and (not mask & MAY_EXEC or mode & 0o111):
         return True
-    return mask == MAY_READ and cred.capable(CAP_DAC_READ_SEARCH)
+    return mask == MAY_READ and cred.inode_capable(CAP_DAC_READ_SEARCH, inode.uid, inode.gid)
 
 
 def check(inode: Inode, cred: Credentials, mask: int) -> None:
@@ -52,4 +52,4 @@ def check_mount_write(mount: Mount) -> None:
 
 def owner_or_capable(inode: Inode, cred: Credentials) -> bool:
     """May ``cred`` do what only the owner may (chmod, utimes)?"""
-    return cred.fsuid == inode.uid or cred.capable(CAP_FOWNER)
+    return cred.fsuid == inode.uid or cred.inode_capable(CAP_FOWNER, inode.uid, inode.gid)

@@ -39,7 +39,9 @@ def may_delete(task: Task, parent: Path, victim: Dentry, directory: bool) -> Ino
     assert place is not None
     cred = task.cred
     require(place, cred, MAY_WRITE | MAY_EXEC)
-    if place.mode & S_ISVTX and cred.fsuid not in (inode.uid, place.uid) and not cred.capable(CAP_FOWNER):
+    if place.mode & S_ISVTX and cred.fsuid not in (inode.uid, place.uid) and not cred.inode_capable(
+        CAP_FOWNER, inode.uid, inode.gid
+    ):
         inode.refresh()
         if cred.fsuid != inode.uid:
             raise LinuxError(EPERM)

@@ -45,7 +45,7 @@ def mode_without_privileges(task: Task, inode: Inode) -> int | None:
     """The bits that are left when the content of a setuid file changes; None if they stay
     (setattr_should_drop_suidgid)."""
     mode = inode.mode
-    if not mode & (S_ISUID | S_ISGID) or mode & S_IFMT != S_IFREG or task.cred.capable(CAP_FSETID):
+    if not mode & (S_ISUID | S_ISGID) or mode & S_IFMT != S_IFREG or task.cred.own_capable(CAP_FSETID):
         return None
     new = mode & 0o7777 & ~S_ISUID
     if mode & S_ISGID and (mode & S_IXGRP or not task.cred.in_group(inode.gid)):

@@ -18,12 +18,14 @@ def may_access(reader: Task, target: Task) -> bool:
     if reader.group is target.group:
         return True
     mine, theirs = reader.cred, target.cred
-    if mine.capable(CAP_SYS_PTRACE):
+    if mine.ns_capable(theirs.user_ns, CAP_SYS_PTRACE):
         return True
     if not (
         mine.fsuid == theirs.euid == theirs.suid == theirs.uid
         and mine.fsgid == theirs.egid == theirs.sgid == theirs.gid
     ):
+        return False
+    if mine.user_ns is not theirs.user_ns and theirs.permitted:
         return False
     return target.group.dumpable == 1 and theirs.permitted & ~mine.effective == 0
 

@@ -234,6 +234,7 @@ def cpu_list(cpus: list[int]) -> str:
 def show_status(target: Task, reader: Task, ns: PidNamespace, thread: bool = False) -> str:
     """/proc/PID/status."""
     group, cred = target.group, target.cred
+    users, groups = reader.cred.user_ns.uid, reader.cred.user_ns.group_id
     zombie = group.zombie
     pid = target.pid if thread else group.leader.pid
     highest = max(target.files.files, default=0) if target.files.users > 0 else 0
@@ -247,10 +248,10 @@ def show_status(target: Task, reader: Task, ns: PidNamespace, thread: bool = Fal
         f"State:\t{_STATE_NAMES[state_of(target)]}\n"
         f"Tgid:\t{group.leader.pid.nr(ns)}\nNgid:\t0\nPid:\t{pid.nr(ns)}\n"
         f"PPid:\t{parent_pid(target, ns)}\nTracerPid:\t0\n"
-        f"Uid:\t{cred.uid}\t{cred.euid}\t{cred.suid}\t{cred.fsuid}\n"
-        f"Gid:\t{cred.gid}\t{cred.egid}\t{cred.sgid}\t{cred.fsgid}\n"
+        f"Uid:\t{users(cred.uid)}\t{users(cred.euid)}\t{users(cred.suid)}\t{users(cred.fsuid)}\n"
+        f"Gid:\t{groups(cred.gid)}\t{groups(cred.egid)}\t{groups(cred.sgid)}\t{groups(cred.fsgid)}\n"
         f"FDSize:\t{0 if zombie else slots}\n"
-        f"Groups:\t{' '.join(map(str, cred.groups))} \n"
+        f"Groups:\t{' '.join(str(groups(gid)) for gid in cred.groups)} \n"
         f"NStgid:{levels(group.leader.pid, ns)}\nNSpid:{levels(pid, ns)}\n"
         f"NSpgid:{levels(group.process_group.pid, ns)}\nNSsid:{levels(group.session.pid, ns)}\n"
     )
