@@ -82,7 +82,7 @@ def start(
 def new_kernel(config: Config, platform: Platform, network: Network, log: Any) -> Kernel:
     """A kernel without processes, with what it needs to know of the host."""
     kernel = Kernel(platform, log, config, dispatch_table())
-    kernel.network = kernel.nsproxy.net.network = network
+    kernel.network = network
     network.start(kernel)
     kernel.cpus = tuple(sorted(os.sched_getaffinity(0)))
     kernel.extra["hwcap"] = host_hwcap()

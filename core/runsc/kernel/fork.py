@@ -8,6 +8,7 @@ from runsc.abi.registers import FS_BASE, ORIG_RAX, RAX, RSP
 from runsc.abi.sched import SCHED_RESET_ON_FORK
 from runsc.abi.signal import SIGCHLD
 from runsc.kernel.errors import LinuxError
+from runsc.kernel.namespaces import copy_mount_namespace, copy_namespaces, create_user_ns
 from runsc.kernel.siginfo import SignalQueue
 from runsc.kernel.task import Task
 from runsc.kernel.thread_group import RLIM_INFINITY, RLIMIT_NPROC, ThreadGroup
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
     from typing import Any
 
+    from runsc.kernel.credentials import Credentials
+    from runsc.kernel.nsproxy import NsProxy
     from runsc.kernel.pid import Pid
 
 CSIGNAL = 0xFF
@@ -50,7 +53,14 @@ CLONE_INTO_CGROUP = 0x200000000
 CLONE_NEWTIME = 0x80
 
 NAMESPACES = (
-    CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET
+    CLONE_NEWNS
+    | CLONE_NEWCGROUP
+    | CLONE_NEWUTS
+    | CLONE_NEWIPC
+    | CLONE_NEWUSER
+    | CLONE_NEWPID
+    | CLONE_NEWNET
+    | CLONE_NEWTIME
 )
 
 
@@ -94,8 +104,6 @@ def check_flags(flags: int) -> None:
         raise LinuxError(EINVAL)
     if flags & CLONE_SIGHAND and flags & CLONE_CLEAR_SIGHAND:
         raise LinuxError(EINVAL)
-    if flags & NAMESPACES:
-        raise LinuxError(EPERM)
 
 
 def clone(task: Task, args: CloneArgs) -> int | Coroutine[Any, Any, int]:
@@ -107,16 +115,26 @@ def clone(task: Task, args: CloneArgs) -> int | Coroutine[Any, Any, int]:
         raise LinuxError(EINVAL)
     if flags & CLONE_THREAD and task.nsproxy.pid_for_children is not task.pid_ns:
         raise LinuxError(EINVAL)
+    cred, nsproxy = task.cred, task.nsproxy
+    if flags & NAMESPACES:
+        if flags & CLONE_NEWIPC and flags & CLONE_SYSVSEM:
+            raise LinuxError(EINVAL)
+        if flags & CLONE_NEWUSER:
+            cred = create_user_ns(task)
     check_process_limit(task)
-    pid = task.nsproxy.pid_for_children.allocate(args.set_tid)
+    if flags & NAMESPACES:
+        nsproxy = copy_namespaces(task, flags, cred)
+    pid = nsproxy.pid_for_children.allocate(args.set_tid)
     try:
-        return _clone(task, args, pid)
+        return _clone(task, args, pid, cred, nsproxy)
     except BaseException:
         pid.drop()
         raise
 
 
-def _clone(task: Task, args: CloneArgs, pid: Pid) -> int | Coroutine[Any, Any, int]:
+def _clone(
+    task: Task, args: CloneArgs, pid: Pid, cred: Credentials, nsproxy: NsProxy
+) -> int | Coroutine[Any, Any, int]:
     """What is left of ``clone`` once the child has its id."""
     flags = args.flags
     kernel = task.kernel
@@ -130,10 +148,10 @@ def _clone(task: Task, args: CloneArgs, pid: Pid) -> int | Coroutine[Any, Any, i
     else:
         mm, thread = task.mm.fork(task.thread)
 
-    child = Task(kernel, pid, thread, task.nsproxy)
+    child = Task(kernel, pid, thread, nsproxy)
     tid = pid.nr(task.pid_ns)
     child.mm = mm
-    child.cred = task.cred
+    child.cred = cred
     child.comm = task.comm
     child.blocked = task.blocked
     child.pending = SignalQueue()
@@ -155,6 +173,8 @@ def _clone(task: Task, args: CloneArgs, pid: Pid) -> int | Coroutine[Any, Any, i
         child.fs.users += 1
     else:
         child.fs = task.fs.fork()
+        if flags & CLONE_NEWNS:
+            copy_mount_namespace(kernel, child.fs, cred.user_ns)
     if flags & CLONE_SIGHAND:
         child.sighand = task.sighand
         child.sighand.users += 1

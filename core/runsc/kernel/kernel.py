@@ -67,7 +67,6 @@ class Kernel:
         "initial_fpu",
         "log",
         "missing",
-        "network",
         "notify",
         "nsproxy",
         "pid_ns",
@@ -103,7 +102,6 @@ class Kernel:
         self.halted = False
         self.boot_time_ns = monotonic_ns()
         self.console: Any = None
-        self.network: Any = None
         #: who watches files (inotify); None while nobody does
         self.notify: Notifier | None = None
         self.futexes: Any = None
@@ -115,7 +113,16 @@ class Kernel:
         #: called once when the kernel goes down: whoever holds a descriptor of the host gives it back here
         self.closers: list[Callable[[], None]] = []
         #: what modules keep once for each kernel, by name
-        self.extra: dict[str, Any] = {}
+        self.extra: dict[str, Any] = self.nsproxy.net.extra
+
+    @property
+    def network(self) -> Any:
+        """Who makes the sockets of the first network namespace."""
+        return self.nsproxy.net.network
+
+    @network.setter
+    def network(self, network: Any) -> None:
+        self.nsproxy.net.network = network
 
     # -- the loop -----------------------------------------------------------------------------
 

@@ -33,7 +33,6 @@ IPC_INIT_INO = 0xEFFFFFFF
 CGROUP_INIT_INO = 0xEFFFFFFB
 TIME_INIT_INO = 0xEFFFFFFA
 NET_INIT_INO = 0xEFFFFFF9
-MNT_INIT_INO = 0xEFFFFFF8
 FIRST_INO = 0xF0000001
 
 
@@ -72,7 +71,7 @@ class UtsNamespace(Namespace):
 
 class IpcNamespace(Namespace):
     """System V objects and POSIX message queues (ipc_namespaces(7)). ``extra``: what their modules keep, by
-    name."""
+    name; its ``tables`` go with the last task or file that keeps the namespace."""
 
     __slots__ = ("extra",)
 
@@ -83,11 +82,17 @@ class IpcNamespace(Namespace):
         super().__init__(user_ns, inum)
         self.extra: dict[str, Any] = {}
 
+    def __del__(self) -> None:
+        tables = self.extra.get("tables")
+        if tables is not None and self.inum != IPC_INIT_INO:
+            tables.release()
+
 
 class NetNamespace(Namespace):
-    """Network devices, addresses, ports (network_namespaces(7)). ``network``: who makes its sockets."""
+    """Network devices, addresses, ports (network_namespaces(7)). ``network``: who makes its sockets;
+    ``extra``: what modules keep for it, by name (a kernel's first one has the kernel's)."""
 
-    __slots__ = ("network",)
+    __slots__ = ("extra", "network")
 
     kind = "net"
     flag = CLONE_NEWNET
@@ -95,6 +100,7 @@ class NetNamespace(Namespace):
     def __init__(self, user_ns: UserNamespace, inum: int, network: Any) -> None:
         super().__init__(user_ns, inum)
         self.network = network
+        self.extra: dict[str, Any] = {}
 
 
 class CgroupNamespace(Namespace):

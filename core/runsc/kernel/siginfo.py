@@ -112,7 +112,15 @@ class SigInfo:
             raw = self.raw[:20] + uid.to_bytes(4, "little") + self.raw[24:]
             return SigInfo(self.signo, self.code, errno=self.errno, raw=raw)
         return SigInfo(
-            self.signo, self.code, self.pid, uid, self.status, self.utime, self.stime, self.value, errno=self.errno
+            self.signo,
+            self.code,
+            self.pid,
+            uid,
+            self.status,
+            self.utime,
+            self.stime,
+            self.value,
+            errno=self.errno,
         )
 
     def from_nobody(self) -> SigInfo:

@@ -163,9 +163,9 @@ def parse_map(data: bytes) -> list[Extent]:
         if count == 0 or first + count > INVALID_ID or lower + count > INVALID_ID:
             raise LinuxError(EINVAL)
         for other in extents:
-            if (
-                first < other.first + other.count and other.first < first + count
-            ) or (lower < other.lower + other.count and other.lower < lower + count):
+            if (first < other.first + other.count and other.first < first + count) or (
+                lower < other.lower + other.count and other.lower < lower + count
+            ):
                 raise LinuxError(EINVAL)
         extents.append(extent)
         if len(extents) > MAX_EXTENTS:

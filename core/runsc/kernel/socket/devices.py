@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runsc.kernel.kernel import Kernel
+    from runsc.kernel.nsproxy import NetNamespace
 
 # Scopes of addresses and routes (linux/rtnetlink.h).
 RT_SCOPE_UNIVERSE = 0
@@ -107,6 +108,12 @@ class Devices:
             Route(bytes(15) + b"\1", 128, 1, RTN_LOCAL, RT_TABLE_LOCAL),
         ]
 
+    def start_down(self) -> None:
+        """As in a network namespace that is new: the loopback is there, but down and without addresses."""
+        self.devices[0].flags = IFF_LOOPBACK
+        self.devices[0].addresses = []
+        self.routes = []
+
     def by_name(self, name: bytes) -> Device | None:
         for device in self.devices:
             if device.name == name:
@@ -131,9 +138,9 @@ def loopback_device() -> Device:
     return device
 
 
-def devices_of(kernel: Kernel) -> Devices:
-    """The kernel's interfaces."""
-    found: Devices | None = kernel.extra.get("net_devices")
+def devices_of(net: Kernel | NetNamespace) -> Devices:
+    """The interfaces of a network namespace; of a kernel's first one."""
+    found: Devices | None = net.extra.get("net_devices")
     if found is None:
-        found = kernel.extra["net_devices"] = Devices()
+        found = net.extra["net_devices"] = Devices()
     return found

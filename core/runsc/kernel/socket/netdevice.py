@@ -31,6 +31,7 @@ from runsc.abi.inet import (
 from runsc.abi.socket import AF_INET
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.socket.devices import devices_of
+from runsc.kernel.socket.netlink.change import may_change, set_flags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,17 +51,24 @@ def interfaces(task: Task, number: int, arg: int) -> int:
         return _list(task, arg)
     if number == SIOCGIFNAME:
         index = int.from_bytes(task.mm.copy_in(arg, IFREQ)[IFNAMSIZ : IFNAMSIZ + 4], "little", signed=True)
-        device = devices_of(task.kernel).by_index(index)
+        device = devices_of(task.nsproxy.net).by_index(index)
         if device is None:
             raise LinuxError(ENODEV)
         task.mm.copy_out(arg, device.name.ljust(IFNAMSIZ, b"\0"))
         return 0
     if number in _BY_NAME:
         name = task.mm.copy_in(arg, IFREQ)[: IFNAMSIZ - 1].split(b"\0")[0]
-        device = devices_of(task.kernel).by_name(name.split(b":")[0])
+        device = devices_of(task.nsproxy.net).by_name(name.split(b":")[0])
         if device is None:
             raise LinuxError(ENODEV)
         task.mm.copy_out(arg + IFNAMSIZ, _answer(device, number))
+        return 0
+    if number == SIOCSIFFLAGS and may_change(task.nsproxy.net, task.cred):
+        request = task.mm.copy_in(arg, IFREQ)
+        device = devices_of(task.nsproxy.net).by_name(request[: IFNAMSIZ - 1].split(b"\0")[0])
+        if device is None:
+            raise LinuxError(ENODEV)
+        set_flags(task.nsproxy.net, device, int.from_bytes(request[IFNAMSIZ : IFNAMSIZ + 2], "little"))
         return 0
     if number in _CHANGES:
         raise LinuxError(EPERM)
@@ -108,7 +116,7 @@ def _list(task: Task, arg: int) -> int:
         raise LinuxError(EINVAL)
     entries = [
         (device.name.ljust(IFNAMSIZ, b"\0") + _sockaddr(address.ip)).ljust(IFREQ, b"\0")
-        for device in devices_of(task.kernel).devices
+        for device in devices_of(task.nsproxy.net).devices
         for address in device.addresses
         if address.family == AF_INET
     ]

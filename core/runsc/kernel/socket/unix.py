@@ -69,6 +69,7 @@ from runsc.kernel.socket.unixmessage import STREAM_PIECE, Message, datagram_cost
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.kernel import Kernel
+    from runsc.kernel.nsproxy import NetNamespace
     from runsc.kernel.socket.scm import Ucred
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.dentry import Path
@@ -112,6 +113,7 @@ class UnixSocket(SocketFile):
         "embryo",
         "kernel",
         "messages",
+        "net",
         "oob",
         "own_cred",
         "own_groups",
@@ -127,6 +129,7 @@ class UnixSocket(SocketFile):
     def __init__(self, kernel: Kernel, inode: Inode, flags: int, kind: int) -> None:
         super().__init__(inode, flags, AF_UNIX, kind, 0)
         self.kernel = kernel
+        self.net: NetNamespace = kernel.nsproxy.net
         self.address = b""
         self.bound: Path | None = None
         self.state = CLOSE
@@ -163,11 +166,11 @@ class UnixSocket(SocketFile):
         else:
             if self.address:
                 raise LinuxError(EINVAL)
-            unixnames.bind_abstract(self.kernel, self, name)
+            unixnames.bind_abstract(self.net, self, name)
         self.address = unixnames.FAMILY + name
 
     def _autobind(self) -> None:
-        self.address = unixnames.FAMILY + unixnames.autobind(self.kernel, self)
+        self.address = unixnames.FAMILY + unixnames.autobind(self.net, self)
 
     def _unbind(self) -> None:
         """The name no longer leads here; a path stays, and refuses connections."""
@@ -179,7 +182,7 @@ class UnixSocket(SocketFile):
             if inode is not None and inode.extra and inode.extra.get("socket") is self:
                 del inode.extra["socket"]
         elif self.address[2:3] == b"\0":
-            names = unixnames.abstract_names(self.kernel)
+            names = unixnames.abstract_names(self.net)
             if names.get(self.address[2:]) is self:
                 del names[self.address[2:]]
 
@@ -232,6 +235,7 @@ class UnixSocket(SocketFile):
         self.remember(task)
         new = UnixSocket(self.kernel, anon_inodes(self.kernel).socket_inode(task.cred), 0, self.kind)
         new.address = other.address
+        new.net = other.net
         new.own_cred, new.own_groups = other.own_cred, other.own_groups
         new.embryo = True
         new.get()  # the queue's, until it is accepted
@@ -671,7 +675,9 @@ def join(first: UnixSocket, second: UnixSocket) -> None:
 def make_unix(task: Task, kind: int, flags: int) -> UnixSocket:
     """A new local socket; ``kind`` is SOCK_STREAM, SOCK_DGRAM or SOCK_SEQPACKET, ``flags`` O_NONBLOCK or
     0."""
-    return UnixSocket(task.kernel, anon_inodes(task.kernel).socket_inode(task.cred), flags, kind)
+    made = UnixSocket(task.kernel, anon_inodes(task.kernel).socket_inode(task.cred), flags, kind)
+    made.net = task.nsproxy.net
+    return made
 
 
 def make_pair(task: Task, kind: int, flags: int) -> tuple[UnixSocket, UnixSocket]:

@@ -15,7 +15,7 @@ from runsc.kernel.vfs.permission import MAY_WRITE, allowed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runsc.kernel.kernel import Kernel
+    from runsc.kernel.nsproxy import NetNamespace
     from runsc.kernel.socket.unix import UnixSocket
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.dentry import Path
@@ -34,11 +34,11 @@ def split(address: bytes) -> bytes:
     return name if not name[0] else name.split(b"\0", 1)[0]
 
 
-def abstract_names(kernel: Kernel) -> dict[bytes, UnixSocket]:
+def abstract_names(net: NetNamespace) -> dict[bytes, UnixSocket]:
     """The abstract names in use, each with its leading NUL."""
-    names: dict[bytes, UnixSocket] | None = kernel.extra.get("unix_names")
+    names: dict[bytes, UnixSocket] | None = net.extra.get("unix_names")
     if names is None:
-        names = kernel.extra["unix_names"] = {}
+        names = net.extra["unix_names"] = {}
     return names
 
 
@@ -57,15 +57,15 @@ def bind_path(task: Task, socket: UnixSocket, name: bytes) -> Path:
     return path
 
 
-def bind_abstract(kernel: Kernel, socket: UnixSocket, name: bytes) -> None:
+def bind_abstract(net: NetNamespace, socket: UnixSocket, name: bytes) -> None:
     """Take an abstract name; raises EADDRINUSE."""
-    if abstract_names(kernel).setdefault(name, socket) is not socket:
+    if abstract_names(net).setdefault(name, socket) is not socket:
         raise LinuxError(EADDRINUSE)
 
 
-def autobind(kernel: Kernel, socket: UnixSocket) -> bytes:
+def autobind(net: NetNamespace, socket: UnixSocket) -> bytes:
     """Take a free abstract name of five hexadecimal digits; raises ENOSPC when there is none."""
-    names = abstract_names(kernel)
+    names = abstract_names(net)
     first = int.from_bytes(urandom(4), "little") % _AUTOBIND_NAMES
     for step in range(_AUTOBIND_NAMES):
         name = b"\0%05x" % ((first + step) % _AUTOBIND_NAMES)
@@ -80,7 +80,7 @@ def find(task: Task, name: bytes, kind: int) -> UnixSocket:
     a walk raises (unix_find_other)."""
     found: UnixSocket | None
     if name[:1] == b"\0":
-        found = abstract_names(task.kernel).get(name)
+        found = abstract_names(task.nsproxy.net).get(name)
     else:
         inode = lookup(task, AT_FDCWD, name).dentry.inode
         assert inode is not None

@@ -110,7 +110,11 @@ def change_mode(task: Task, where: Path, mode: int) -> int:
     if not owner_or_capable(inode, cred):
         raise LinuxError(EPERM)
     mode &= 0o7777
-    if mode & S_ISGID and not cred.in_group(inode.gid) and not cred.inode_capable(CAP_FSETID, inode.uid, inode.gid):
+    if (
+        mode & S_ISGID
+        and not cred.in_group(inode.gid)
+        and not cred.inode_capable(CAP_FSETID, inode.uid, inode.gid)
+    ):
         mode &= ~S_ISGID
     inode.setattr(SetAttr(mode=mode))
     if task.kernel.notify is not None:
@@ -161,7 +165,9 @@ def change_owner(task: Task, where: Path, uid: int, gid: int) -> int:
         if (uid == _KEEP, gid == _KEEP) != (asked[0] == _KEEP, asked[1] == _KEEP):
             raise LinuxError(EINVAL)
     if uid != _KEEP:
-        if not (cred.fsuid == inode.uid and uid == inode.uid) and not cred.inode_capable(CAP_CHOWN, inode.uid, inode.gid):
+        if not (cred.fsuid == inode.uid and uid == inode.uid) and not cred.inode_capable(
+            CAP_CHOWN, inode.uid, inode.gid
+        ):
             raise LinuxError(EPERM)
     if gid != _KEEP:
         mine = cred.fsuid == inode.uid and (gid == inode.gid or cred.in_group(gid))
@@ -170,7 +176,10 @@ def change_owner(task: Task, where: Path, uid: int, gid: int) -> int:
     mode: int | None = None
     if not inode.is_dir() and inode.mode & (S_ISUID | S_ISGID):
         mode = inode.mode & 0o7777 & ~S_ISUID
-        if mode & S_ISGID and (mode & S_IXGRP or not (cred.in_group(inode.gid) or cred.inode_capable(CAP_FSETID, inode.uid, inode.gid))):
+        if mode & S_ISGID and (
+            mode & S_IXGRP
+            or not (cred.in_group(inode.gid) or cred.inode_capable(CAP_FSETID, inode.uid, inode.gid))
+        ):
             mode &= ~S_ISGID
     inode.setattr(SetAttr(mode, None if uid == _KEEP else uid, None if gid == _KEEP else gid))
     if task.kernel.notify is not None:

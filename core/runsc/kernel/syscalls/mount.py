@@ -24,7 +24,6 @@ from runsc.abi.mount import (
     MS_STRICTATIME,
     UMOUNT_NOFOLLOW,
 )
-from runsc.kernel.credentials import CAP_SYS_ADMIN
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.fs.tmpfs import UNLIMITED, Tmpfs
 from runsc.kernel.ipc.mqueue import mqueue_fs
@@ -34,9 +33,11 @@ from runsc.kernel.vfs.mounting import (
     bind,
     change_propagation,
     is_mount_root,
+    may_mount,
     move,
     new_mount,
     remount,
+    too_revealing,
     unmount,
 )
 from runsc.kernel.vfs.mounting import pivot_root as do_pivot_root
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from runsc.kernel.vfs.inode import FileSystem
 
 _PAGE = 4096
+#: What the root of a user namespace may mount (FS_USERNS_MOUNT).
+_USER_MOUNTABLE = (b"proc", b"sysfs", b"tmpfs", b"ramfs", b"devpts", b"mqueue", b"overlay")
 
 
 @syscall(165, PARTIAL, "bind, move, remount and new mounts of tmpfs, ramfs, proc, sysfs, devtmpfs, devpts")
@@ -66,7 +69,7 @@ def mount(
         flags &= ~MS_MGC_MSK
     if flags & MS_NOUSER:
         raise LinuxError(EINVAL)
-    if not task.cred.capable(CAP_SYS_ADMIN):
+    if not may_mount(task):
         raise LinuxError(EPERM)
     if not flags & (MS_NOATIME | MS_STRICTATIME):
         flags |= MS_RELATIME
@@ -90,6 +93,12 @@ def mount(
     else:
         if not fstype:
             raise LinuxError(EINVAL)
+        namespace = task.fs.namespace
+        if namespace.user_ns.level:
+            if kind not in _USER_MOUNTABLE:
+                raise LinuxError(EPERM)
+            if kind in (b"proc", b"sysfs") and too_revealing(namespace, kind.decode()):
+                raise LinuxError(EPERM)
         fs = make_filesystem(task, kind, device, options, task.pid_ns)
         if fs.root().is_dir() != _is_dir(at):
             raise LinuxError(ENOTDIR)
@@ -234,7 +243,7 @@ def umount2(task: Task, target: PathStr, flags: UmountFlags) -> Result:
         raise LinuxError(EINVAL)
     # A path such as . is looked at through what is mounted on it (LOOKUP_MOUNTPOINT).
     at = task.fs.namespace.topmost(lookup(task, AT_FDCWD, target, not flags & UMOUNT_NOFOLLOW))
-    if not task.cred.capable(CAP_SYS_ADMIN):
+    if not may_mount(task):
         raise LinuxError(EPERM)
     if flags & MNT_EXPIRE:
         if flags & (MNT_FORCE | MNT_DETACH):
@@ -249,7 +258,7 @@ def umount2(task: Task, target: PathStr, flags: UmountFlags) -> Result:
 @syscall(155)
 def pivot_root(task: Task, new_root: PathStr, put_old: PathStr) -> Result:
     """pivot_root(2)."""
-    if not task.cred.capable(CAP_SYS_ADMIN):
+    if not may_mount(task):
         raise LinuxError(EPERM)
     new = lookup(task, AT_FDCWD, new_root)
     old = lookup(task, AT_FDCWD, put_old)

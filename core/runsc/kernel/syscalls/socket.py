@@ -129,9 +129,10 @@ def socket(task: Task, family: SockDomain, type_: SockType, protocol: Int) -> Re
         raise LinuxError(EINVAL)
     if family == AF_UNIX:
         return install(task, make_unix(task, _check_unix(kind, protocol), status), cloexec)
-    if task.kernel.network is None:
+    network = task.nsproxy.net.network
+    if network is None:
         raise LinuxError(EAFNOSUPPORT)
-    made: SocketFile = task.kernel.network.socket(task.kernel, task, family, kind, protocol)
+    made: SocketFile = network.socket(task.kernel, task, family, kind, protocol)
     made.flags |= status
     return install(task, made, cloexec)
 
@@ -145,9 +146,10 @@ def socketpair(task: Task, family: SockDomain, type_: SockType, protocol: Int, s
     if kind >= SOCK_MAX:
         raise LinuxError(EINVAL)
     if family != AF_UNIX:
-        if task.kernel.network is None:
+        network = task.nsproxy.net.network
+        if network is None:
             raise LinuxError(EAFNOSUPPORT)
-        task.kernel.network.socket(task.kernel, task, family, kind, protocol).get().put()
+        network.socket(task.kernel, task, family, kind, protocol).get().put()
         raise LinuxError(EOPNOTSUPP)
     first, second = make_pair(task, _check_unix(kind, protocol), status)
     install_pair(task, first, second, cloexec, sv)

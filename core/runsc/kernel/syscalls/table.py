@@ -39,6 +39,7 @@ MODULES: tuple[str, ...] = (
     "memory",
     "message",
     "mount",
+    "namespaces",
     "mqueue",
     "msg",
     "open",

@@ -21,6 +21,8 @@ MS_NOEXEC = 8
 MS_NOATIME = 1024
 MS_NODIRATIME = 2048
 MS_RELATIME = 1 << 21
+#: In ``Mount.locked``: it can't be taken off alone.
+MNT_LOCKED = 1 << 40
 
 
 class Dentry:
@@ -91,7 +93,7 @@ class Mount:
     (None for a root). ``flags``: MS_* bits. ``shared``/``master``: peer group ids of propagation, 0 for none.
     """
 
-    __slots__ = ("children", "flags", "fs", "ident", "master", "parent", "point", "root", "shared")
+    __slots__ = ("children", "flags", "fs", "ident", "locked", "master", "parent", "point", "root", "shared")
 
     def __init__(self, ident: int, fs: FileSystem, root: Dentry, flags: int = 0) -> None:
         self.ident = ident
@@ -104,6 +106,8 @@ class Mount:
         self.children: dict[Dentry, Mount] = {}
         self.shared = 0
         self.master = 0
+        #: what a less privileged namespace than the one it came from can't undo: MNT_LOCKED, and MS_* flags
+        self.locked = 0
 
     def read_only(self) -> bool:
         return bool(self.flags & MS_RDONLY) or self.fs.read_only

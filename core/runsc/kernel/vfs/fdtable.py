@@ -135,6 +135,7 @@ class FsContext:
         self.cwd = cwd
         self.umask = umask
         self.users = 1
+        namespace.users += 1
         root.dentry.pins += 1
         cwd.dentry.pins += 1
 
@@ -155,3 +156,12 @@ class FsContext:
         """The last task that used it is gone."""
         self.root.dentry.pins -= 1
         self.cwd.dentry.pins -= 1
+        self.namespace.put()
+
+    def move(self, namespace: MountNamespace, root: Path, cwd: Path) -> None:
+        """Go to another mount namespace (setns(2), unshare(2))."""
+        namespace.users += 1
+        self.set_root(root)
+        self.set_cwd(cwd)
+        old, self.namespace = self.namespace, namespace
+        old.put()

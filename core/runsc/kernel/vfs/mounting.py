@@ -5,11 +5,14 @@ The tree itself is ``namespace``; here is what may be done to it, and the errors
 
 from __future__ import annotations
 
-from errno import EBUSY, EINVAL, ELOOP, ENOENT, ENOTDIR
+from errno import EBUSY, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM
 
 from runsc.abi.mount import MOUNT_FLAGS, MS_PRIVATE, MS_RDONLY, MS_SHARED
+from runsc.kernel.credentials import CAP_SYS_ADMIN
 from runsc.kernel.errors import LinuxError
-from runsc.kernel.vfs.dentry import Path
+from runsc.kernel.fs.nsfs import NsInode
+from runsc.kernel.vfs.dentry import MNT_LOCKED, MS_NOATIME, MS_NODIRATIME, MS_RELATIME, Path
+from runsc.kernel.vfs.namespace import LOCKABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +24,24 @@ if TYPE_CHECKING:
     from runsc.kernel.vfs.file import File
     from runsc.kernel.vfs.inode import FileSystem
     from runsc.kernel.vfs.namespace import MountNamespace
+
+
+_ATIME = MS_NOATIME | MS_NODIRATIME | MS_RELATIME
+
+
+def may_mount(task: Task) -> bool:
+    """May the task change its mount namespace?"""
+    return task.cred.ns_capable(task.fs.namespace.user_ns, CAP_SYS_ADMIN)
+
+
+def too_revealing(namespace: MountNamespace, kind: str) -> bool:
+    """May a proc or sysfs not be mounted in a namespace that others than the machine's root own, since none
+    can be seen whole there (mount_too_revealing)?"""
+    for mount in namespace.all_mounts():
+        if mount.fs.name == kind and is_mount_root(Path(mount, mount.root)) and mount.root.is_root():
+            if not any(child.locked & MNT_LOCKED for child in mount.children.values()):
+                return False
+    return True
 
 
 def is_mount_root(path: Path) -> bool:
@@ -112,8 +133,17 @@ def new_mount(task: Task, fs: FileSystem, at: Path, flags: int) -> None:
 def bind(task: Task, source: Path, at: Path, recursive: bool) -> None:
     """Make ``source`` appear at ``at`` too; with what is mounted below it, if ``recursive`` (do_loopback)."""
     namespace = task.fs.namespace
+    if not namespace.owns(source.mount) and not isinstance(source.dentry.inode, NsInode):
+        raise LinuxError(EINVAL)
+    if not recursive and any(
+        child.locked & MNT_LOCKED and below(point, source.dentry)
+        for point, child in source.mount.children.items()
+    ):
+        raise LinuxError(EINVAL)
     # The whole copy is made before it is attached: it may be attached within what is copied.
-    copy = namespace.new_mount(source.mount.fs, source.mount.flags, source.dentry)
+    fs = source.dentry.inode.fs if isinstance(source.dentry.inode, NsInode) else source.mount.fs
+    copy = namespace.new_mount(fs, source.mount.flags, source.dentry)
+    copy.locked = source.mount.locked & ~MNT_LOCKED
     try:
         if recursive:
             _copy_children(namespace, source.mount, copy, source.dentry)
@@ -130,6 +160,7 @@ def _copy_children(namespace: MountNamespace, source: Mount, copy: Mount, root: 
     for point, child in list(source.children.items()):
         if below(point, root):
             child_copy = namespace.new_mount(child.fs, child.flags, child.root)
+            child_copy.locked = child.locked
             child_copy.parent = copy
             child_copy.point = point
             copy.children[point] = child_copy
@@ -156,7 +187,7 @@ def move(task: Task, source: Path, at: Path) -> None:
     """MS_MOVE: raises EINVAL unless ``source`` is a mount that stands somewhere, ELOOP for a place within
     it."""
     mount = source.mount
-    if not is_mount_root(source) or mount.parent is None:
+    if not is_mount_root(source) or mount.parent is None or mount.locked & MNT_LOCKED:
         raise LinuxError(EINVAL)
     assert at.dentry.inode is not None
     assert mount.root.inode is not None
@@ -174,6 +205,10 @@ def remount(task: Task, at: Path, flags: int, bind_only: bool) -> None:
     Raises EINVAL if ``at`` is no mount, EBUSY for read-only while files are open for writing."""
     if not is_mount_root(at):
         raise LinuxError(EINVAL)
+    if at.mount.locked & ~flags & (LOCKABLE & ~_ATIME) or (
+        at.mount.locked & _ATIME and (at.mount.flags ^ flags) & _ATIME
+    ):
+        raise LinuxError(EPERM)
     mounts = [at.mount]
     if not bind_only:
         mounts = [mount for mount in task.fs.namespace.all_mounts() if mount.fs is at.mount.fs]
@@ -210,6 +245,8 @@ def unmount(task: Task, at: Path, lazy: bool) -> None:
     namespace = task.fs.namespace
     if not is_mount_root(at):
         raise LinuxError(EINVAL)
+    if mount.locked & MNT_LOCKED or not namespace.owns(mount):
+        raise LinuxError(EINVAL)
     if mount.parent is None:
         raise LinuxError(EINVAL if mount is not namespace.root or lazy else EBUSY)
     if not lazy and (mount.children or in_use(task.kernel, mount)):
@@ -217,9 +254,9 @@ def unmount(task: Task, at: Path, lazy: bool) -> None:
     used = {mount.fs for mount in _tree(mount) if in_use(task.kernel, mount)}
     gone = {mount.fs for mount in _tree(mount)}
     namespace.detach(mount, True)
-    still = {other.fs for other in namespace.all_mounts()}
-    for fs in gone - still - used:
-        fs.release()
+    for fs in gone - used:
+        if not namespace.mounted(fs):
+            fs.release()
 
 
 def pivot_root(task: Task, new: Path, put_old: Path) -> None:
@@ -230,10 +267,14 @@ def pivot_root(task: Task, new: Path, put_old: Path) -> None:
         raise LinuxError(EBUSY)
     if not is_mount_root(root) or not is_mount_root(new) or new.mount.parent is None:
         raise LinuxError(EINVAL)
+    if new.mount.locked & MNT_LOCKED or not namespace.owns(new.mount):
+        raise LinuxError(EINVAL)
     if not _reachable(put_old, new) or not mounts_in(new.mount, root.mount):
         raise LinuxError(EINVAL)
     old_mount, new_mount_ = root.mount, new.mount
     place = None if old_mount.parent is None else Path(old_mount.parent, old_mount.point or old_mount.root)
+    new_mount_.locked |= old_mount.locked & MNT_LOCKED
+    old_mount.locked &= ~MNT_LOCKED
     unhook(new_mount_)
     if place is None:
         namespace.root = new_mount_

@@ -5,37 +5,125 @@ from __future__ import annotations
 from errno import EBUSY, EINVAL, ENOTDIR
 
 from runsc.kernel.errors import LinuxError
-from runsc.kernel.vfs.dentry import Dentry, DentryCache, Mount, Path
+from runsc.kernel.user_ns import INIT_USER_NS
+from runsc.kernel.vfs.dentry import (
+    MNT_LOCKED,
+    MS_NOATIME,
+    MS_NODEV,
+    MS_NODIRATIME,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_RDONLY,
+    MS_RELATIME,
+    Dentry,
+    DentryCache,
+    Mount,
+    Path,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from runsc.kernel.user_ns import UserNamespace
     from runsc.kernel.vfs.inode import FileSystem
+
+#: The inode number of the first mount namespace.
+MNT_INIT_INO = 0xF0000000
+#: Flags that a copy in a less privileged namespace keeps (lock_mnt_tree).
+LOCKABLE = MS_RDONLY | MS_NODEV | MS_NOSUID | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME | MS_RELATIME
+
+
+class MountFamily:
+    """What a mount namespace shares with its copies: the numbers of mounts and of devices, and who they are.
+    """
+
+    __slots__ = ("devices", "members", "next_ident")
+
+    def __init__(self) -> None:
+        self.next_ident = 1
+        self.devices = 0
+        self.members: set[MountNamespace] = set()
 
 
 class MountNamespace:
-    """A tree of mounts. ``cache`` is the dentry cache that all of them share."""
+    """A tree of mounts (mount_namespaces(7)). ``cache``: the dentry cache that all of them share, and the
+    namespace's copies too; ``user_ns``: who owns it, and may change it; ``users``: what keeps it (root and
+    working directories, open nsfs files): with the last one a copy is taken down. A namespace that isn't a
+    copy stays until ``put`` is called once more."""
 
-    __slots__ = ("cache", "devices", "next_ident", "root")
+    __slots__ = ("cache", "family", "inum", "root", "user_ns", "users")
+
+    kind = "mnt"
+    flag = 0x20000
 
     def __init__(self, root_fs: FileSystem, flags: int = 0) -> None:
         self.cache = DentryCache()
-        self.next_ident = 1
-        self.devices = 0
+        self.family = MountFamily()
+        self.family.members.add(self)
+        self.user_ns = INIT_USER_NS
+        self.inum = MNT_INIT_INO
+        self.users = 1
         self.root = self.new_mount(root_fs, flags)
 
     def new_mount(self, fs: FileSystem, flags: int = 0, root: Dentry | None = None) -> Mount:
         """A mount of ``fs`` (or of the part below ``root``) that stands nowhere yet."""
         if fs.dev == 0:
-            self.devices += 1
-            fs.dev = self.devices + 20  # minor numbers of anonymous devices (major 0), as get_anon_bdev gives
+            self.family.devices += 1
+            # Minor numbers of anonymous devices (major 0), as get_anon_bdev gives them.
+            fs.dev = self.family.devices + 20
         if root is None:
             root = Dentry(b"/", None, fs.root())
         root.pins += 1
-        mount = Mount(self.next_ident, fs, root, flags)
-        self.next_ident += 1
+        mount = Mount(self.family.next_ident, fs, root, flags)
+        self.family.next_ident += 1
         return mount
+
+    def copy(self, user_ns: UserNamespace, inum: int) -> tuple[MountNamespace, dict[Mount, Mount]]:
+        """The same tree of mounts in a namespace of its own, and which mount became which (copy_mnt_ns). In
+        one of another user namespace nothing that came from here can be undone piecemeal."""
+        new = MountNamespace.__new__(MountNamespace)
+        new.cache = self.cache
+        new.family = self.family
+        new.family.members.add(new)
+        new.user_ns = user_ns
+        new.inum = inum
+        new.users = 0
+        copies: dict[Mount, Mount] = {}
+        for mount in self.all_mounts():
+            made = copies[mount] = new.new_mount(mount.fs, mount.flags, mount.root)
+            made.shared, made.master, made.locked = mount.shared, mount.master, mount.locked
+            if user_ns is not self.user_ns:
+                made.locked |= MNT_LOCKED | mount.flags & LOCKABLE
+                made.shared, made.master = 0, mount.shared or mount.master
+            if mount.parent is not None and mount.point is not None:
+                made.parent = copies[mount.parent]
+                made.point = mount.point
+                made.parent.children[mount.point] = made
+                mount.point.mounts += 1
+        new.root = copies[self.root]
+        return new, copies
+
+    def owns(self, mount: Mount) -> bool:
+        """Does ``mount`` stand in this namespace (check_mnt)?"""
+        while mount.parent is not None:
+            mount = mount.parent
+        return mount is self.root
+
+    def put(self) -> None:
+        """One who kept the namespace is gone; with the last one, its mounts."""
+        self.users -= 1
+        if self.users:
+            return
+        self.family.members.discard(self)
+        gone = list(self.all_mounts())
+        for mount in gone:
+            mount.root.pins -= 1
+            if mount.point is not None:
+                mount.point.mounts -= 1
+        left = {mount.fs for other in self.family.members for mount in other.all_mounts()}
+        for fs in {mount.fs for mount in gone} - left:
+            fs.release()
 
     def root_path(self) -> Path:
         return Path(self.root, self.root.root)
@@ -72,8 +160,12 @@ class MountNamespace:
         mount.root.pins -= 1
         mount.parent = mount.point = None
         fs = mount.fs
-        if all(other.fs is not fs for other in self.all_mounts()) and not lazy:
+        if not lazy and not self.mounted(fs):
             fs.release()
+
+    def mounted(self, fs: FileSystem) -> bool:
+        """Does ``fs`` still stand anywhere, in this namespace or a copy?"""
+        return any(mount.fs is fs for other in self.family.members for mount in other.all_mounts())
 
     def _in_use(self, root: Dentry) -> bool:
         stack = list(root.children.values())

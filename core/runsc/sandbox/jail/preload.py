@@ -30,6 +30,8 @@ LAZY = (
     "runsc.kernel.fs.sysfs",
     "runsc.kernel.hostjob",
     "runsc.kernel.mm.exec",
+    "runsc.kernel.socket.inet.proc",
+    "runsc.kernel.socket.isolated",
     "runsc.kernel.tty.hosttty",
 )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
-    from runsc.kernel.kernel import Kernel
     from runsc.kernel.task import Task
 
     Show = Callable[[Task], str | bytes]
@@ -68,22 +68,28 @@ _TABLES = (
 )
 
 
-def net_files(kernel: Kernel) -> list[tuple[str, Show]]:
-    """Name and text of each file. ``kernel.extra["proc_net"]`` may hold functions that make the lines of
-    a table, by its name; who implements sockets puts them there."""
+def net_files(target: Task) -> list[tuple[str, Show]]:
+    """Name and text of each file. ``extra["proc_net"]`` of the namespace may hold functions that make the
+    lines of a table, by its name; who implements sockets puts them there."""
 
     def table(name: str, head: str) -> Show:
         def show(reader: Task) -> str:
-            lines: Callable[[], str] | None = kernel.extra.get("proc_net", {}).get(name)
+            lines: Callable[[], str] | None = _tables(target).get(name)
             return head + (lines() if lines is not None else "")
 
         return show
 
     files = [(name, table(name, head)) for name, head in _TABLES]
-    files.append(("dev", lambda reader: show_dev(kernel)))
-    files.append(("sockstat", lambda reader: kernel.extra.get("proc_net", {}).get("sockstat", _no_sockets)()))
+    files.append(("dev", lambda reader: show_dev(target)))
+    files.append(("sockstat", lambda reader: _tables(target).get("sockstat", _no_sockets)()))
     files.append(("snmp", lambda reader: _SNMP))
     return sorted(files)
+
+
+def _tables(target: Task) -> dict[str, Any]:
+    """The tables of the network namespace that ``target`` is in."""
+    found: dict[str, Any] = target.nsproxy.net.extra.get("proc_net", {})
+    return found
 
 
 def _no_sockets() -> str:
@@ -110,11 +116,9 @@ _SNMP = (
 )
 
 
-def show_dev(kernel: Kernel) -> str:
+def show_dev(target: Task) -> str:
     """/proc/net/dev: each interface with its sixteen counters."""
-    counters: Callable[[], list[tuple[str, tuple[int, ...]]]] | None = kernel.extra.get("proc_net", {}).get(
-        "dev"
-    )
+    counters: Callable[[], list[tuple[str, tuple[int, ...]]]] | None = _tables(target).get("dev")
     interfaces = counters() if counters is not None else [("lo", (0,) * 16)]
     lines = [_DEV_HEAD]
     for name, values in interfaces:

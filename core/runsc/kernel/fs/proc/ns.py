@@ -1,93 +1,68 @@
-"""/proc/PID/ns: the name spaces of a process (namespaces(7)). There is one of each kind, for everybody."""
+"""/proc/PID/ns: the namespaces of a process (namespaces(7))."""
 
 from __future__ import annotations
 
-from errno import EACCES, EINVAL, EPERM
-from stat import S_IFLNK, S_IFREG
+from errno import EACCES, ENOENT
+from stat import S_IFLNK
 
-from runsc.abi.ioctl import NS_GET_NSTYPE, NS_GET_OWNER_UID, NS_GET_PARENT, NS_GET_USERNS
 from runsc.kernel.errors import LinuxError
+from runsc.kernel.fs.nsfs import NsInode
 from runsc.kernel.fs.proc.access import may_access
 from runsc.kernel.fs.proc.node import ProcFs, ProcInode
-from runsc.kernel.vfs.file import File
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.dentry import Path
 
-#: Name in the directory, kind, inode number (linux/proc_ns.h: the initial name spaces), CLONE_NEW* flag.
-NAMESPACES = (
-    ("cgroup", "cgroup", 0xEFFFFFFB, 0x02000000),
-    ("ipc", "ipc", 0xEFFFFFFF, 0x08000000),
-    ("mnt", "mnt", 0xF0000000, 0x00020000),
-    ("net", "net", 0xEFFFFFF9, 0x40000000),
-    ("pid", "pid", 0xEFFFFFFC, 0x20000000),
-    ("pid_for_children", "pid", 0xEFFFFFFC, 0x20000000),
-    ("time", "time", 0xEFFFFFFA, 0x00000080),
-    ("time_for_children", "time", 0xEFFFFFFA, 0x00000080),
-    ("user", "user", 0xEFFFFFFD, 0x10000000),
-    ("uts", "uts", 0xEFFFFFFE, 0x04000000),
+#: Name in the directory, and whose it is.
+NAMESPACES: tuple[tuple[str, Callable[[Task], Any]], ...] = (
+    ("cgroup", lambda target: target.nsproxy.cgroup),
+    ("ipc", lambda target: target.nsproxy.ipc),
+    ("mnt", lambda target: target.fs.namespace),
+    ("net", lambda target: target.nsproxy.net),
+    ("pid", lambda target: target.pid_ns),
+    ("pid_for_children", lambda target: target.nsproxy.pid_for_children),
+    ("time", lambda target: target.nsproxy.time),
+    ("time_for_children", lambda target: target.nsproxy.time_for_children),
+    ("user", lambda target: target.cred.user_ns),
+    ("uts", lambda target: target.nsproxy.uts),
 )
 
 
-class NsInode(ProcInode):
-    """A name space as an object: what an open of the link opens."""
-
-    __slots__ = ("kind", "type_flag")
-
-    def __init__(self, fs: ProcFs, kind: str, ino: int, type_flag: int) -> None:
-        super().__init__(fs, ino, S_IFREG | 0o444)
-        self.kind = kind
-        self.type_flag = type_flag
-
-    def open(self, path: Path, flags: int, task: Task) -> File:
-        return NsFile(self, flags)
-
-
-class NsFile(File):
-    """An open name space (ioctl_ns(2))."""
-
-    __slots__ = ()
-
-    inode: NsInode
-
-    def read(self, task: Task, count: int) -> bytes:
-        raise LinuxError(EINVAL)
-
-    def ioctl(self, task: Task, request: int, arg: int) -> int:
-        if request == NS_GET_NSTYPE:
-            return self.inode.type_flag
-        if request in (NS_GET_USERNS, NS_GET_PARENT):
-            # Its owner, or its parent, is outside of what can be seen from here.
-            raise LinuxError(EPERM)
-        if request == NS_GET_OWNER_UID and self.inode.kind == "user":
-            task.mm.write_u32(arg, 0)
-            return 0
-        return super().ioctl(task, request, arg)
-
-    def describe(self) -> str:
-        return f"{self.inode.kind}:[{self.inode.ino}]"
-
-
 class NsLink(ProcInode):
-    """The magic link in /proc/PID/ns."""
+    """The magic link in /proc/PID/ns; ``find`` says which namespace it leads to now."""
 
-    __slots__ = ("namespace", "target")
+    __slots__ = ("find", "target")
 
-    def __init__(self, fs: ProcFs, target: Task, namespace: NsInode, ino: int) -> None:
+    def __init__(self, fs: ProcFs, target: Task, find: Callable[[Task], Any], ino: int) -> None:
         super().__init__(fs, ino, S_IFLNK | 0o777)
         self.target = target
-        self.namespace = namespace
+        self.find = find
+
+    def _inode(self, reader: Task | None) -> NsInode:
+        target = self.target
+        if reader is not None and not may_access(reader, target):
+            raise LinuxError(EACCES)
+        # A process that has ended has given up its namespaces, but for that of its ids' owner.
+        if target.fs.users <= 0:
+            raise LinuxError(ENOENT)
+        namespace = self.find(target)
+        if namespace is target.nsproxy.pid_for_children and namespace is not target.pid_ns:
+            # One in which nobody has been made yet can't be joined.
+            if namespace.child_reaper is None:
+                raise LinuxError(ENOENT)
+        return NsInode(self.fs.kernel, namespace)
+
+    fs: ProcFs
 
     def readlink(self, task: Task | None = None) -> bytes:
-        if task is not None and not may_access(task, self.target):
-            raise LinuxError(EACCES)
-        return f"{self.namespace.kind}:[{self.namespace.ino}]".encode()
+        return self._inode(task).name().encode()
 
     def follow(self, task: Task) -> Path | None:
-        if not may_access(task, self.target):
-            raise LinuxError(EACCES)
         from runsc.kernel.vfs.namei import anonymous_path
 
-        return anonymous_path(task, self.namespace)
+        return anonymous_path(task, self._inode(task))

@@ -11,10 +11,11 @@ from runsc.kernel.errors import LinuxError
 from runsc.kernel.fs.proc import maps, mounts, status
 from runsc.kernel.fs.proc.access import check_access, may_access
 from runsc.kernel.fs.proc.fd import FdDirectory
+from runsc.kernel.fs.proc.id_map import GIDS, PROJECTS, SETGROUPS, UIDS, IdMapFile
 from runsc.kernel.fs.proc.mem import MemInode
 from runsc.kernel.fs.proc.net import net_files
 from runsc.kernel.fs.proc.node import ProcFile, ProcFs, ProcInode, parse_int
-from runsc.kernel.fs.proc.ns import NAMESPACES, NsInode, NsLink
+from runsc.kernel.fs.proc.ns import NAMESPACES, NsLink
 from runsc.kernel.vfs.file import DirectoryFile, File
 from runsc.kernel.vfs.inode import DirEntry, Inode
 
@@ -123,11 +124,6 @@ def show_io(target: Task, reader: Task) -> str:
     return "".join(f"{name}: 0\n" for name in names)
 
 
-def show_id_map(target: Task, reader: Task) -> str:
-    """Everybody is in the one user name space, where ids are what they are."""
-    return f"{0:10} {0:10} {0xFFFFFFFF:10}\n"
-
-
 def show_timers(target: Task, reader: Task) -> str:
     """POSIX timers (timer_create(2))."""
     lines = []
@@ -190,10 +186,6 @@ _FILES: tuple[tuple[str, int, Show, Store | None], ...] = (
     ("loginuid", 0o444, _constant("4294967295"), None),
     ("sessionid", 0o444, _constant("4294967295"), None),
     ("io", 0o400, show_io, None),
-    ("uid_map", 0o444, show_id_map, None),
-    ("gid_map", 0o444, show_id_map, None),
-    ("projid_map", 0o444, show_id_map, None),
-    ("setgroups", 0o444, _constant("allow\n"), None),
     ("timers", 0o444, show_timers, None),
     ("timerslack_ns", 0o666, show_timerslack, store_timerslack),
 )
@@ -343,13 +335,10 @@ class NsDir(SubDir):
         super().__init__(fs, target, ino, 0o511)
 
     def fill(self) -> dict[bytes, Inode]:
-        kinds: dict[int, NsInode] = self.fs.kernel.extra.setdefault("namespaces", {})
-        entries: dict[bytes, Inode] = {}
-        for index, (name, kind, ino, flag) in enumerate(NAMESPACES):
-            if ino not in kinds:
-                kinds[ino] = NsInode(self.fs, kind, ino, flag)
-            entries[name.encode()] = NsLink(self.fs, self.target, kinds[ino], self.ino << 16 | index)
-        return entries
+        return {
+            name.encode(): NsLink(self.fs, self.target, find, self.ino << 16 | index)
+            for index, (name, find) in enumerate(NAMESPACES)
+        }
 
 
 class AttrDir(SubDir):
@@ -382,7 +371,7 @@ class NetDir(SubDir):
     def fill(self) -> dict[bytes, Inode]:
         return {
             name.encode(): ProcFile(self.fs, show, ino=self.ino << 16 | index)
-            for index, (name, show) in enumerate(net_files(self.fs.kernel))
+            for index, (name, show) in enumerate(net_files(self.target))
         }
 
 
@@ -442,6 +431,7 @@ def _entries() -> dict[bytes, tuple[int, int, Callable[[TaskDir, int], Inode]]]:
         ("stat", S_IFREG, _make_stat),
         ("status", S_IFREG, _make_status),
     ]
+    made.extend((name, S_IFREG, _map_maker(name)) for name in (UIDS, GIDS, PROJECTS, SETGROUPS))
     made.extend((name, S_IFLNK, _link_maker(find)) for name, find in _LINKS)
     made.extend((name, S_IFREG, _file_maker(show, store, mode)) for name, mode, show, store in _FILES)
     return {name.encode(): (index + 1, kind, make) for index, (name, kind, make) in enumerate(made)}
@@ -457,6 +447,10 @@ def _make_status(at: TaskDir, ino: int) -> Inode:
     return at.make_file(
         lambda target, reader: status.show_status(target, reader, at.fs.pid_ns, at.thread), None, 0o444, ino
     )
+
+
+def _map_maker(name: str) -> Callable[[TaskDir, int], Inode]:
+    return lambda at, ino: IdMapFile(at.fs, at.target, name, ino)
 
 
 def _link_maker(find: Callable[[Task], Path]) -> Callable[[TaskDir, int], Inode]:

@@ -130,6 +130,7 @@ def make_child(listener: TcpSocket, local: Endpoint, remote: Endpoint) -> TcpSoc
     anon = anon_inodes(listener.kernel)
     inode = Inode(anon.sockfs, anon.number(), listener.inode.mode, uid, gid)
     child = stream.TcpSocket(listener.kernel, inode, 0, listener.family)
+    child.stack = listener.stack
     child.inherit(listener)
     child.uid = listener.uid
     child.local, child.remote = local, remote

@@ -18,6 +18,7 @@ from runsc.kernel.errors import LinuxError
 from runsc.kernel.socket.inet.datagram import UdpSocket
 from runsc.kernel.socket.inet.ping import PingSocket
 from runsc.kernel.socket.inet.socket import new_inode
+from runsc.kernel.socket.inet.stack import loopback
 from runsc.kernel.socket.inet.stream import TcpSocket
 
 TYPE_CHECKING = False
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
 def inet_socket(kernel: Kernel, task: Task, family: int, kind: int, protocol: int) -> InetSocket:
     """A new socket of the loopback. Raises EINVAL, ESOCKTNOSUPPORT, EPROTONOSUPPORT; EPERM for raw sockets.
     """
+    made = _make(kernel, task, family, kind, protocol)
+    made.stack = loopback(task.nsproxy.net)
+    return made
+
+
+def _make(kernel: Kernel, task: Task, family: int, kind: int, protocol: int) -> InetSocket:
     if not 0 <= protocol < IPPROTO_MAX:
         raise LinuxError(EINVAL)
     if kind == SOCK_STREAM:

@@ -207,7 +207,7 @@ def set_option(socket: InetSocket, task: Task, level: int, name: int, value: byt
 def _set_socket(socket: InetSocket, task: Task, name: int, value: bytes) -> None:
     if name == SO_BINDTODEVICE:
         wanted = value[: IFNAMSIZ - 1].split(b"\0")[0]
-        device = devices_of(task.kernel).by_name(wanted) if wanted else None
+        device = devices_of(task.nsproxy.net).by_name(wanted) if wanted else None
         if wanted and device is None:
             raise LinuxError(ENODEV)
         socket.device = device.index if device is not None else 0
@@ -282,7 +282,7 @@ def _set_ip(socket: InetSocket, task: Task, name: int, value: bytes) -> None:
         index = int.from_bytes(value[:4], "big")
         if len(value) != 4:
             raise LinuxError(EINVAL)
-        if index and devices_of(task.kernel).by_index(index) is None:
+        if index and devices_of(task.nsproxy.net).by_index(index) is None:
             raise LinuxError(EADDRNOTAVAIL)
         socket.levels[key] = number
     elif name == IP_OPTIONS:
@@ -326,7 +326,7 @@ def _set_ipv6(socket: InetSocket, task: Task, name: int, value: bytes) -> None:
             raise LinuxError(ENOPROTOOPT)
         if len(value) < 4:
             raise LinuxError(EINVAL)
-        if number and devices_of(task.kernel).by_index(number) is None:
+        if number and devices_of(task.nsproxy.net).by_index(number) is None:
             raise LinuxError(ENODEV)
         socket.levels[key] = number
     elif name == IPV6_MTU:
@@ -344,7 +344,7 @@ def _set_ipv6(socket: InetSocket, task: Task, name: int, value: bytes) -> None:
 
 def _interface_of(task: Task, address: bytes) -> int:
     """The interface with an IPv4 address, 0 if there is none."""
-    for device in devices_of(task.kernel).devices:
+    for device in devices_of(task.nsproxy.net).devices:
         for own in device.addresses:
             if own.ip == address or (len(address) == 4 and own.ip[:1] == b"\x7f" == address[:1]):
                 return device.index
@@ -376,7 +376,7 @@ def _multicast_if4(task: Task, value: bytes) -> int:
     address = value[4:8] if len(value) >= 8 else value[:4]
     index = _number(value[8:12]) if len(value) >= 12 else 0
     if index:
-        if devices_of(task.kernel).by_index(index) is None:
+        if devices_of(task.nsproxy.net).by_index(index) is None:
             raise LinuxError(EADDRNOTAVAIL)
         return index
     if address == bytes(4):
@@ -399,7 +399,7 @@ def _membership(socket: InetSocket, task: Task, group: tuple[bytes, int], join: 
     if not index and wire is not None:
         index = wire.multicast_index(ip)
         group = (ip, index)
-    if devices_of(task.kernel).by_index(index) is None:
+    if devices_of(task.nsproxy.net).by_index(index) is None:
         raise LinuxError(ENODEV)
     if join:
         if group in groups:
@@ -435,7 +435,7 @@ def get_option(socket: InetSocket, task: Task, level: int, name: int, length: in
 
 def _get_socket(socket: InetSocket, task: Task, name: int, length: int) -> bytes:
     if name == SO_BINDTODEVICE:
-        device = devices_of(task.kernel).by_index(socket.device) if socket.device else None
+        device = devices_of(task.nsproxy.net).by_index(socket.device) if socket.device else None
         if device is None:
             return b""
         if length < IFNAMSIZ:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runsc.kernel.kernel import Kernel
+    from runsc.kernel.nsproxy import NetNamespace
     from runsc.kernel.socket.inet.addresses import Endpoint
     from runsc.kernel.socket.inet.datagram import UdpSocket
     from runsc.kernel.socket.inet.stream import TcpSocket
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 _TCP_WIDTH, _UDP_WIDTH, _ROUTE_WIDTH = 149, 127, 127
 
 
-def install(kernel: Kernel) -> None:
+def install(net: Kernel | NetNamespace) -> None:
     """Register the tables, and count what goes through the interface."""
-    stack = loopback(kernel)
-    devices = devices_of(kernel)
+    stack = loopback(net)
+    devices = devices_of(net)
 
     def counters() -> tuple[int, int, int, int]:
         return stack.packets, stack.octets, stack.packets, stack.octets
@@ -32,16 +33,16 @@ def install(kernel: Kernel) -> None:
     for device in devices.devices:
         if device.name == b"lo":
             device.counters = counters
-    tables = kernel.extra.setdefault("proc_net", {})
-    tables["tcp"] = lambda: _tcp(kernel, AF_INET)
-    tables["tcp6"] = lambda: _tcp(kernel, AF_INET6)
-    tables["udp"] = lambda: _udp(kernel, AF_INET)
-    tables["udp6"] = lambda: _udp(kernel, AF_INET6)
-    tables["dev"] = lambda: _dev(kernel)
-    tables["if_inet6"] = lambda: _if_inet6(kernel)
-    tables["route"] = lambda: _route(kernel)
-    tables["ipv6_route"] = lambda: _ipv6_route(kernel)
-    tables["sockstat"] = lambda: _sockstat(kernel)
+    tables = net.extra.setdefault("proc_net", {})
+    tables["tcp"] = lambda: _tcp(net, AF_INET)
+    tables["tcp6"] = lambda: _tcp(net, AF_INET6)
+    tables["udp"] = lambda: _udp(net, AF_INET)
+    tables["udp6"] = lambda: _udp(net, AF_INET6)
+    tables["dev"] = lambda: _dev(net)
+    tables["if_inet6"] = lambda: _if_inet6(net)
+    tables["route"] = lambda: _route(net)
+    tables["ipv6_route"] = lambda: _ipv6_route(net)
+    tables["sockstat"] = lambda: _sockstat(net)
 
 
 def _hex(endpoint: Endpoint, family: int) -> str:
@@ -53,20 +54,20 @@ def _hex(endpoint: Endpoint, family: int) -> str:
     return f"{words}:{port:04X}"
 
 
-def _entries(kernel: Kernel) -> Iterator[TcpSocket | TimeWait]:
+def _entries(net: Kernel | NetNamespace) -> Iterator[TcpSocket | TimeWait]:
     """Listening sockets, then connections."""
-    stack = loopback(kernel)
+    stack = loopback(net)
     stack.expire()
     for listeners in stack.listeners.values():
         yield from listeners
     yield from list(stack.connections.values())
 
 
-def _tcp(kernel: Kernel, family: int) -> str:
+def _tcp(net: Kernel | NetNamespace, family: int) -> str:
     """/proc/net/tcp, tcp6 (tcp4_seq_show)."""
     lines: list[str] = []
     anywhere = (ANY4 if family == AF_INET else ANY6, 0)
-    for entry in _entries(kernel):
+    for entry in _entries(net):
         if entry.family != family:
             continue
         local, remote = _hex(entry.local, family), _hex(entry.remote or anywhere, family)
@@ -87,11 +88,11 @@ def _tcp(kernel: Kernel, family: int) -> str:
     return "".join(lines)
 
 
-def _udp(kernel: Kernel, family: int) -> str:
+def _udp(net: Kernel | NetNamespace, family: int) -> str:
     """/proc/net/udp, udp6 (udp4_format_sock)."""
     lines = []
     anywhere = (ANY4 if family == AF_INET else ANY6, 0)
-    for port, owners in sorted(loopback(kernel).udp.owners.items()):
+    for port, owners in sorted(loopback(net).udp.owners.items()):
         for owner in owners:
             socket: UdpSocket = owner  # type: ignore[assignment]
             if socket.family != family:
@@ -105,29 +106,29 @@ def _udp(kernel: Kernel, family: int) -> str:
     return "".join(lines)
 
 
-def _dev(kernel: Kernel) -> list[tuple[str, tuple[int, ...]]]:
+def _dev(net: Kernel | NetNamespace) -> list[tuple[str, tuple[int, ...]]]:
     found = []
-    for device in devices_of(kernel).devices:
+    for device in devices_of(net).devices:
         received, in_octets, sent, out_octets = device.counters()
         values = (in_octets, received, *[0] * 6, out_octets, sent, *[0] * 6)
         found.append((device.name.decode("ascii", "replace"), values))
     return found
 
 
-def _if_inet6(kernel: Kernel) -> str:
+def _if_inet6(net: Kernel | NetNamespace) -> str:
     """Address, interface, prefix, scope, flags (permanent), name."""
     return "".join(
         f"{address.ip.hex()} {device.index:02x} {address.prefix:02x} "
         f"{0x10 if address.ip == bytes(15) + bytes((1,)) else 0:02x} 80 {device.name.decode():>8}\n"
-        for device in devices_of(kernel).devices
+        for device in devices_of(net).devices
         for address in device.addresses
         if address.family == AF_INET6
     )
 
 
-def _route(kernel: Kernel) -> str:
+def _route(net: Kernel | NetNamespace) -> str:
     """/proc/net/route: the main table (fib_route_seq_show)."""
-    devices = devices_of(kernel)
+    devices = devices_of(net)
     lines = []
     for route in devices.routes:
         device = devices.by_index(route.index)
@@ -144,9 +145,9 @@ def _route(kernel: Kernel) -> str:
     return "".join(lines)
 
 
-def _ipv6_route(kernel: Kernel) -> str:
+def _ipv6_route(net: Kernel | NetNamespace) -> str:
     """/proc/net/ipv6_route: the routes, behind each other (rt6_info_route)."""
-    devices = devices_of(kernel)
+    devices = devices_of(net)
     lines = []
     for route in devices.routes:
         device = devices.by_index(route.index)
@@ -161,10 +162,10 @@ def _ipv6_route(kernel: Kernel) -> str:
 
 
 
-def _sockstat(kernel: Kernel) -> str:
+def _sockstat(net: Kernel | NetNamespace) -> str:
     """/proc/net/sockstat: the protocols' lines."""
-    stack = loopback(kernel)
-    tcp = [entry for entry in _entries(kernel) if not isinstance(entry, TimeWait)]
+    stack = loopback(net)
+    tcp = [entry for entry in _entries(net) if not isinstance(entry, TimeWait)]
     orphans = sum(1 for entry in tcp if entry.gone)
     udp = sum(len(owners) for owners in stack.udp.owners.values())
     waiting = len(stack.connections) + sum(map(len, stack.listeners.values())) - len(tcp)

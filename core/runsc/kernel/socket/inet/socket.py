@@ -139,6 +139,8 @@ class InetSocket(SocketFile):
 
     def _check_local(self, ip: bytes) -> None:
         """EADDRNOTAVAIL for what no socket can be bound to."""
+        if ip[12] == 127:
+            return  # also while the loopback is down
         if self.stack.kind_of(ip) in (UNREACHABLE, REMOTE) and ip not in (ANY4, LIMITED_BROADCAST):
             if not options.freebind(self):
                 raise LinuxError(EADDRNOTAVAIL)

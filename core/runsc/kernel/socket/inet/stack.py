@@ -22,6 +22,7 @@ from runsc.kernel.socket.inet.ports import PortTable
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.kernel import Kernel
+    from runsc.kernel.nsproxy import NetNamespace
     from runsc.kernel.socket.inet.addresses import Endpoint
     from runsc.kernel.socket.inet.datagram import UdpSocket
     from runsc.kernel.socket.inet.stream import TcpSocket
@@ -66,7 +67,7 @@ class Loopback:
 
     __slots__ = (
         "connections", "idents", "listeners", "octets", "packets", "tcp", "timewait", "udp", "udplite",
-        "wire",
+        "up", "wire",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -80,6 +81,8 @@ class Loopback:
         #: the identifiers of ICMP sockets
         self.idents = PortTable()
         self.packets = 0
+        #: is the interface up: does 127.0.0.1 exist
+        self.up = True
         self.octets = 0
         self.wire: Wire | None = None
 
@@ -87,6 +90,8 @@ class Loopback:
 
     def kind_of(self, ip: bytes) -> int:
         """What a destination is."""
+        if not self.up:
+            return UNREACHABLE
         kind = kind_of(ip)
         if kind == UNREACHABLE and self.wire is not None:
             return self.wire.kind_of(ip)
@@ -206,9 +211,9 @@ def match(socket: TcpSocket | UdpSocket, ip: bytes) -> int:
     return 0
 
 
-def loopback(kernel: Kernel) -> Loopback:
+def loopback(net: Kernel | NetNamespace) -> Loopback:
     """The kernel's loopback."""
-    found: Loopback | None = kernel.extra.get("loopback")
+    found: Loopback | None = net.extra.get("loopback")
     if found is None:
-        found = kernel.extra["loopback"] = Loopback()
+        found = net.extra["loopback"] = Loopback()
     return found

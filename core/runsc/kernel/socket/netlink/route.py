@@ -79,14 +79,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runsc.kernel.kernel import Kernel
+    from runsc.kernel.nsproxy import NetNamespace
     from runsc.kernel.socket.devices import Address, Device, Route
 
     #: The type of an answering message, and what is behind its header.
     Answer = tuple[int, bytes]
 
 _FOREVER = 0xFFFFFFFF
-#: IF_OPER_UNKNOWN, as the loopback has it, and IF_OPER_UP.
-_OPER_UNKNOWN, _OPER_UP = 0, 6
+#: IF_OPER_UNKNOWN, as the loopback has it when it is up, IF_OPER_DOWN and IF_OPER_UP.
+_OPER_UNKNOWN, _OPER_DOWN, _OPER_UP = 0, 2, 6
 _RULES = ((0, RT_TABLE_LOCAL), (32766, RT_TABLE_MAIN), (32767, RT_TABLE_DEFAULT))
 _DUMPS_EMPTY = frozenset((RTM_GETNEIGH, RTM_GETQDISC, RTM_GETNETCONF))
 
@@ -114,7 +115,7 @@ def attributes(data: bytes) -> dict[int, bytes]:
     return found
 
 
-def answer(kernel: Kernel, kind: int, flags: int, body: bytes) -> Iterator[Answer]:
+def answer(net: Kernel | NetNamespace, kind: int, flags: int, body: bytes) -> Iterator[Answer]:
     """The messages that answer a request, as far as they are not its acknowledgement or end.
 
     Raises EINVAL, ENODEV, ENETUNREACH, EPERM for what would change something, EOPNOTSUPP."""
@@ -124,11 +125,11 @@ def answer(kernel: Kernel, kind: int, flags: int, body: bytes) -> Iterator[Answe
         raise LinuxError(EINVAL)
     dump = flags & NLM_F_DUMP == NLM_F_DUMP
     if kind == RTM_GETLINK:
-        return _links(kernel, dump, body)
+        return _links(net, dump, body)
     if kind == RTM_GETADDR and dump:
-        return _addresses(kernel, body)
+        return _addresses(net, body)
     if kind == RTM_GETROUTE:
-        return _routes(kernel, body[0]) if dump else _route_to(kernel, body)
+        return _routes(net, body[0]) if dump else _route_to(net, body)
     if kind == RTM_GETRULE and dump:
         return _rules(body[0])
     if kind in _DUMPS_EMPTY and dump:
@@ -139,8 +140,8 @@ def answer(kernel: Kernel, kind: int, flags: int, body: bytes) -> Iterator[Answe
 # -- interfaces -------------------------------------------------------------------------------------
 
 
-def _links(kernel: Kernel, dump: bool, body: bytes) -> Iterator[Answer]:
-    devices = devices_of(kernel)
+def _links(net: Kernel | NetNamespace, dump: bool, body: bytes) -> Iterator[Answer]:
+    devices = devices_of(net)
     if dump:
         return ((RTM_NEWLINK, link(device)) for device in devices.devices)
     if len(body) < IFINFOMSG.size:
@@ -158,7 +159,9 @@ def _links(kernel: Kernel, dump: bool, body: bytes) -> Iterator[Answer]:
 def link(device: Device) -> bytes:
     """A struct ifinfomsg with attributes (rtnl_fill_ifinfo)."""
     received, in_octets, sent, out_octets = device.counters()
-    state = _OPER_UP if device.flags & IFF_UP and device.index != 1 else _OPER_UNKNOWN
+    state = _OPER_DOWN
+    if device.flags & IFF_UP:
+        state = _OPER_UNKNOWN if device.index == 1 else _OPER_UP
     counters = (received, sent, in_octets, out_octets, *[0] * 21)
     return b"".join((
         IFINFOMSG.pack(AF_UNSPEC, 0, device.type, device.index, device.flags, 0),
@@ -172,19 +175,19 @@ def link(device: Device) -> bytes:
         _u32(IFLA_NUM_TX_QUEUES, 1),
         _u32(IFLA_NUM_RX_QUEUES, 1),
         attribute(IFLA_CARRIER, bytes((int(device.flags & IFF_UP),))),
-        attribute(IFLA_QDISC, b"noqueue\0"),
+        attribute(IFLA_QDISC, b"noqueue\0" if device.flags & IFF_UP else b"noop\0"),
         attribute(IFLA_ADDRESS, device.hardware),
         attribute(IFLA_BROADCAST, device.broadcast),
         attribute(IFLA_STATS64, b"".join(number.to_bytes(8, "little") for number in counters)),
     ))  # fmt: skip
 
 
-def _addresses(kernel: Kernel, body: bytes) -> Iterator[Answer]:
+def _addresses(net: Kernel | NetNamespace, body: bytes) -> Iterator[Answer]:
     family = body[0]
     index = IFADDRMSG.unpack_from(body)[4] if len(body) >= IFADDRMSG.size else 0
     for wanted in (AF_INET, AF_INET6):
         if family in (AF_UNSPEC, wanted):
-            for device in devices_of(kernel).devices:
+            for device in devices_of(net).devices:
                 if index in (0, device.index):
                     for address in device.addresses:
                         if address.family == wanted:
@@ -212,10 +215,10 @@ def _address(device: Device, address: Address) -> bytes:
 # -- routes -----------------------------------------------------------------------------------------
 
 
-def _routes(kernel: Kernel, family: int) -> Iterator[Answer]:
+def _routes(net: Kernel | NetNamespace, family: int) -> Iterator[Answer]:
     for wanted in (AF_INET, AF_INET6):
         if family in (AF_UNSPEC, wanted):
-            for route in devices_of(kernel).routes:
+            for route in devices_of(net).routes:
                 if route.family == wanted:
                     yield RTM_NEWROUTE, _route(route, route.network, route.prefix)
 
@@ -242,7 +245,7 @@ def _route(route: Route, destination: bytes, prefix: int) -> bytes:
     return b"".join(parts)
 
 
-def _route_to(kernel: Kernel, body: bytes) -> Iterator[Answer]:
+def _route_to(net: Kernel | NetNamespace, body: bytes) -> Iterator[Answer]:
     """``ip route get``: the narrowest route that leads to an address."""
     if len(body) < RTMSG.size:
         raise LinuxError(EINVAL)
@@ -250,7 +253,7 @@ def _route_to(kernel: Kernel, body: bytes) -> Iterator[Answer]:
     if len(destination) != (4 if body[0] == AF_INET else 16):
         raise LinuxError(EINVAL)
     best: Route | None = None
-    for route in devices_of(kernel).routes:
+    for route in devices_of(net).routes:
         if route.family == body[0] and _within(destination, route.network, route.prefix):
             if best is None or route.prefix > best.prefix:
                 best = route

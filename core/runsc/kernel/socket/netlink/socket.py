@@ -59,10 +59,12 @@ from runsc.kernel.fs.anon import anon_inodes
 from runsc.kernel.socket.file import Received, SocketFile
 from runsc.kernel.socket.netdevice import interfaces
 from runsc.kernel.socket.netlink import route
+from runsc.kernel.socket.netlink.change import change
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.kernel import Kernel
+    from runsc.kernel.nsproxy import NetNamespace
     from runsc.kernel.socket.scm import Ancillary
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.inode import Inode
@@ -81,11 +83,11 @@ _READ_EVENTS = POLLIN | POLLRDNORM
 class NetlinkSocket(SocketFile):
     """A netlink socket. ``port``: its address, 0 until bound; ``messages``: answers that wait to be read."""
 
-    __slots__ = ("groups", "kernel", "messages", "port", "switches", "used")
+    __slots__ = ("groups", "messages", "net", "port", "switches", "used")
 
-    def __init__(self, kernel: Kernel, inode: Inode, kind: int, protocol: int) -> None:
+    def __init__(self, net: NetNamespace, inode: Inode, kind: int, protocol: int) -> None:
         super().__init__(inode, 0, AF_NETLINK, kind, protocol)
-        self.kernel = kernel
+        self.net = net
         self.port = 0
         self.groups = 0
         self.messages: deque[bytes] = deque()
@@ -104,7 +106,7 @@ class NetlinkSocket(SocketFile):
 
     def _take(self, task: Task, port: int = 0) -> None:
         """Take a port: the process's id if nobody asked for another and it is free (netlink_autobind)."""
-        ports = _ports(self.kernel)
+        ports = _ports(self.net)
         if port:
             if (self.protocol, port) in ports:
                 raise LinuxError(EADDRINUSE)
@@ -135,7 +137,7 @@ class NetlinkSocket(SocketFile):
 
     def release(self) -> None:
         if self.port:
-            _ports(self.kernel).pop((self.protocol, self.port), None)
+            _ports(self.net).pop((self.protocol, self.port), None)
         self.messages.clear()
 
     # -- requests and answers -----------------------------------------------------------------
@@ -162,18 +164,20 @@ class NetlinkSocket(SocketFile):
             length, kind, how, sequence, _ = NLMSGHDR.unpack_from(data, at)
             if length < NLMSGHDR.size or at + length > len(data):
                 break
-            self._request(data[at : at + length], kind, how, sequence)
+            self._request(task, data[at : at + length], kind, how, sequence)
             at += (length + 3) & ~3
         if self.queue.entries and self.messages:
             self.queue.wake(_READ_EVENTS)
         return len(data)
 
-    def _request(self, whole: bytes, kind: int, how: int, sequence: int) -> None:
+    def _request(self, task: Task, whole: bytes, kind: int, how: int, sequence: int) -> None:
         """Answer one request (netlink_rcv_skb)."""
         error = 0
         if how & NLM_F_REQUEST and kind >= NLMSG_MIN_TYPE:
             try:
-                if self._answer(whole, kind, how, sequence):
+                if kind & 3 != 2 and self.protocol == NETLINK_ROUTE:
+                    change(self.net, task.cred, kind, how, whole[NLMSGHDR.size :])
+                elif self._answer(whole, kind, how, sequence):
                     return
             except LinuxError as failed:
                 error = failed.errno
@@ -187,7 +191,7 @@ class NetlinkSocket(SocketFile):
         dump = how & NLM_F_DUMP == NLM_F_DUMP
         multi = NLM_F_MULTI if dump else 0
         part = b""
-        for answering, body in route.answer(self.kernel, kind, how, whole[NLMSGHDR.size :]):
+        for answering, body in route.answer(self.net, kind, how, whole[NLMSGHDR.size :]):
             message = self._message(answering, multi, sequence, body)
             if part and len(part) + len(message) > _DUMP_SIZE:
                 self._queue(part)
@@ -308,11 +312,11 @@ def _split(address: bytes) -> tuple[int, int]:
     return port, groups
 
 
-def _ports(kernel: Kernel) -> dict[tuple[int, int], NetlinkSocket]:
+def _ports(net: NetNamespace) -> dict[tuple[int, int], NetlinkSocket]:
     """The sockets by protocol and port."""
-    found: dict[tuple[int, int], NetlinkSocket] | None = kernel.extra.get("netlink_ports")
+    found: dict[tuple[int, int], NetlinkSocket] | None = net.extra.get("netlink_ports")
     if found is None:
-        found = kernel.extra["netlink_ports"] = {}
+        found = net.extra["netlink_ports"] = {}
     return found
 
 
@@ -322,4 +326,4 @@ def netlink_socket(kernel: Kernel, task: Task, kind: int, protocol: int) -> Netl
         raise LinuxError(ESOCKTNOSUPPORT)
     if not 0 <= protocol < MAX_LINKS or protocol != NETLINK_ROUTE:
         raise LinuxError(EPROTONOSUPPORT)
-    return NetlinkSocket(kernel, anon_inodes(kernel).socket_inode(task.cred), kind, protocol)
+    return NetlinkSocket(task.nsproxy.net, anon_inodes(kernel).socket_inode(task.cred), kind, protocol)
