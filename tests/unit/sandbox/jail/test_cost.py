@@ -20,7 +20,7 @@ CEILING = 13.5
 BEFORE = """
 import gc; gc.disable()
 import runsc.cli.main, runsc.cli.do, runsc.sandbox.boot, runsc.sandbox.sentry
-import runsc_platform_ptrace.platform, runsc_fs_direct.hostfiles
+import runsc_platform_ptrace.platform, runsc_fs_direct.hostfiles, runsc_net_none.plugin
 import runsc.kernel.boot
 from runsc.kernel.syscalls.table import dispatch_table
 dispatch_table()
