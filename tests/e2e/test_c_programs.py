@@ -54,7 +54,7 @@ def lines_that_differ(expected: Outcome, got: Outcome) -> str:
     )
 
 
-SAME = ["signals", "processes", "jobs", "threads", "memory", "waiting", "sigio", "herd"]
+SAME = ["pidfd", "signals", "processes", "jobs", "threads", "memory", "waiting", "sigio", "herd"]
 
 
 @pytest.mark.parametrize("name", SAME)
@@ -106,7 +106,7 @@ def test_ipc_tools(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("name", ["identity", "execcreds"])
+@pytest.mark.parametrize("name", ["identity", "execcreds", "seccomp"])
 def test_identity(sandbox: Sandbox, compiled: Compile, name: str) -> None:
     program = compiled(name)
     # Other users run it too.

@@ -67,6 +67,8 @@ def exit_task(task: Task, code: int) -> None:
                 raise
     if kernel.events is not None:
         kernel.events.exited(task, code)
+    if task.seccomp is not None:
+        task.seccomp.count_users(-1)
     for hook in kernel.exit_hooks:
         hook(task)
     user, system = task.thread.cpu_time_ns()
@@ -105,6 +107,8 @@ def _exit_process(group: ThreadGroup, code: int) -> None:
         group.exit_code = code
     group.zombie = True
     group.leader.state = ZOMBIE
+    if group.leader.pid.ended is not None:
+        group.leader.pid.ended.wake()
     release_timers(group)
     if group.session.leader is group:
         _exit_session(group)

@@ -102,6 +102,8 @@ def check_flags(flags: int) -> None:
         raise LinuxError(EINVAL)
     if flags & CLONE_THREAD and flags & (CLONE_NEWUSER | CLONE_NEWPID):
         raise LinuxError(EINVAL)
+    if flags & CLONE_PIDFD and flags & (CLONE_DETACHED | CLONE_THREAD):
+        raise LinuxError(EINVAL)
     if flags & CLONE_SIGHAND and flags & CLONE_CLEAR_SIGHAND:
         raise LinuxError(EINVAL)
 
@@ -125,15 +127,34 @@ def clone(task: Task, args: CloneArgs) -> int | Coroutine[Any, Any, int]:
     if flags & NAMESPACES:
         nsproxy = copy_namespaces(task, flags, cred)
     pid = nsproxy.pid_for_children.allocate(args.set_tid)
+    pidfd = -1
     try:
-        return _clone(task, args, pid, cred, nsproxy)
+        if flags & CLONE_PIDFD:
+            pidfd = _give_pidfd(task, pid, args.pidfd)
+        return _clone(task, args, pid, cred, nsproxy, pidfd)
     except BaseException:
+        if pidfd >= 0:
+            task.files.close_quietly(pidfd, task)
         pid.drop()
         raise
 
 
+def _give_pidfd(task: Task, pid: Pid, addr: int) -> int:
+    """CLONE_PIDFD: a descriptor of the child's, written to ``addr``; raises EMFILE, EFAULT."""
+    from runsc.kernel.fs.pidfd import PidFd
+    from runsc.kernel.vfs.install import install
+
+    fd = install(task, PidFd(task, pid, 0), True)
+    try:
+        task.mm.copy_out(addr, fd.to_bytes(4, "little"))
+    except LinuxError:
+        task.files.close_quietly(fd, task)
+        raise
+    return fd
+
+
 def _clone(
-    task: Task, args: CloneArgs, pid: Pid, cred: Credentials, nsproxy: NsProxy
+    task: Task, args: CloneArgs, pid: Pid, cred: Credentials, nsproxy: NsProxy, pidfd: int
 ) -> int | Coroutine[Any, Any, int]:
     """What is left of ``clone`` once the child has its id."""
     flags = args.flags
@@ -168,6 +189,9 @@ def _clone(
         child.files.users += 1
     else:
         child.files = task.files.fork()
+        if pidfd >= 0:
+            # It is its parent's alone.
+            child.files.close_quietly(pidfd, child)
     if flags & CLONE_FS:
         child.fs = task.fs
         child.fs.users += 1
@@ -193,6 +217,11 @@ def _clone(
 
     _join_group(task, child, args)
     adopt(child)
+    if task.seccomp_mode:
+        child.seccomp_mode, child.seccomp = task.seccomp_mode, task.seccomp
+        if child.seccomp is not None:
+            child.seccomp.count_users(1)
+        child.regate()
 
     regs = thread.get_regs()
     regs[RAX] = 0

@@ -17,6 +17,7 @@ from runsc.kernel.entry import return_to_user
 from runsc.kernel.errors import Interrupted, LinuxError
 from runsc.kernel.exit import exit_group
 from runsc.kernel.futex import task_exit as futex_task_exit
+from runsc.kernel.gate import gated
 from runsc.kernel.hostpoll import HostPoller
 from runsc.kernel.nsproxy import initial
 from runsc.kernel.siginfo import SigInfo
@@ -62,6 +63,7 @@ class Kernel:
         "exit_status",
         "extra",
         "futexes",
+        "gated",
         "halted",
         "init_group",
         "initial_fpu",
@@ -84,6 +86,8 @@ class Kernel:
         self.log = log
         self.config = config
         self.table = table
+        #: the table of tasks with filters or a tracer
+        self.gated: list[Entry] = [gated] * len(table)
         #: answers numbers beyond the table
         self.missing: Entry = missing_entry(len(table))
         #: who wants to know of processes, signals, files...; None while nobody does
@@ -162,7 +166,8 @@ class Kernel:
         args = thread.args
         task.syscall_nr = nr
         try:
-            result = self.table[nr](task, args) if 0 <= nr < len(self.table) else self.missing(task, args)
+            table = task.table
+            result = table[nr](task, args) if 0 <= nr < len(table) else self.unknown(task, args)
         except LinuxError as error:
             result = -error.errno
         except Exception as error:
@@ -175,6 +180,10 @@ class Kernel:
         else:
             task.coroutine = result  # type: ignore[assignment]
             self.step(task)
+
+    def unknown(self, task: Task, args: tuple[int, int, int, int, int, int]) -> Any:
+        """Answer a call whose number is beyond the table; filters and tracers see it too."""
+        return self.missing(task, args) if task.table is self.table else gated(task, args)
 
     def step(self, task: Task) -> None:
         """Let a task that was woken go on: its waiting call, or its way back after a stop."""

@@ -64,6 +64,8 @@ class Pid:
         for ns, number in zip(self.ns.chain, self.numbers, strict=True):
             del ns.tasks[number]
         self.drop()
+        if self.ended is not None:
+            self.ended.wake()
 
     def drop(self) -> None:
         """Give the numbers back if nothing is named by them any more (free_pid)."""

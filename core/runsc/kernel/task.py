@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from runsc.kernel.mm.mm import MemoryManager
     from runsc.kernel.nsproxy import NsProxy
     from runsc.kernel.pid import Pid, PidNamespace
+    from runsc.kernel.ptrace import Ptrace
+    from runsc.kernel.seccomp.filter import Filter
     from runsc.kernel.signal import SigInfo, SignalHandlers, SignalQueue
+    from runsc.kernel.syscalls.decl import Entry
     from runsc.kernel.thread_group import ThreadGroup
     from runsc.kernel.vfs.fdtable import FdTable, FsContext
     from runsc.kernel.wait import WaitQueue
@@ -28,6 +31,7 @@ WORK_SIGNAL = 1  #: a signal may be deliverable
 WORK_STOP = 2  #: its group is stopping
 WORK_DEAD = 4  #: it has exited
 WORK_FROZEN = 8  #: its container is paused
+WORK_TRAP = 8  #: its tracer wants it to stop
 WORK_RESTORE_MASK = 16  #: a call changed the signal mask for its own duration
 
 # Where a task is, as /proc shows it.
@@ -89,17 +93,21 @@ class Task:
         "pid",
         "pid_ns",
         "policy",
+        "ptrace",
         "ready",
         "restart",
         "robust_list",
         "saved_mask",
         "sched_priority",
+        "seccomp",
+        "seccomp_mode",
         "sighand",
         "start_time",
         "state",
         "stop_state",
         "syscall_nr",
         "sysvsem",
+        "table",
         "thread",
         "tid",
         "timer_slack",
@@ -115,6 +123,13 @@ class Task:
         self.thread = thread
         thread.owner = self
         self.nsproxy = nsproxy
+        #: who answers its system calls: the kernel's table, or ``Kernel.gated``
+        self.table: list[Entry] = kernel.table
+        #: its newest seccomp filter, and SECCOMP_MODE_*
+        self.seccomp: Filter | None = None
+        self.seccomp_mode = 0
+        #: how it is traced (None: by nobody)
+        self.ptrace: Ptrace | None = None
         self.group: ThreadGroup
         self.mm: MemoryManager
         self.files: FdTable
@@ -164,6 +179,12 @@ class Task:
         self.pid_ns: PidNamespace = pid.ns
         self.tid: int = pid.numbers[0]
         self.vtid: int = pid.numbers[-1]
+
+    def regate(self) -> None:
+        """Filters or tracing changed: choose the table that its calls go through."""
+        ptrace = self.ptrace
+        gated = self.seccomp_mode or (ptrace is not None and ptrace.watches_calls())
+        self.table = self.kernel.gated if gated else self.kernel.table
 
     @property
     def tgid(self) -> int:

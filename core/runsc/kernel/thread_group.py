@@ -162,6 +162,7 @@ class ThreadGroup:
         "sys_ns",
         "tasks",
         "tgid",
+        "traced",
         "unkillable",
         "vtgid",
         "zombie",
@@ -214,6 +215,8 @@ class ThreadGroup:
         self.itimers: Any = None
         self.posix_timers: dict[int, Any] | None = None
         self.extra: dict[str, Any] | None = None
+        #: the tasks that its threads trace
+        self.traced: list[Task] | None = None
         #: called once when it has ended (who started it from outside and has to know its status)
         self.ended: Callable[[ThreadGroup], None] | None = None
 

@@ -17,6 +17,7 @@ from runsc.kernel.cred_change import commit
 from runsc.kernel.credentials import ALL_CAPS, CAP_SETPCAP, CAP_SYS_RESOURCE
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.syscalls.decl import PARTIAL, REGISTERS_SET, ArchPrctlOp, Hex, PrctlOp, UInt, ULong, syscall
+from runsc.kernel.syscalls.seccomp import set_mode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,7 +89,11 @@ def _set_timing(task: Task, value: int, _a3: int, _a4: int, _a5: int) -> int:
 
 
 def _get_seccomp(task: Task, _a2: int, _a3: int, _a4: int, _a5: int) -> int:
-    return 0  # no guest can have a filter
+    return task.seccomp_mode
+
+
+def _set_seccomp(task: Task, mode: int, program: int, _a4: int, _a5: int) -> int:
+    return set_mode(task, mode, program)
 
 
 def _get_tsc(task: Task, addr: int, _a3: int, _a4: int, _a5: int) -> int:
@@ -248,6 +253,7 @@ _OPERATIONS: dict[int, Operation] = {
     abi.PR_SET_NAME: _set_name,
     abi.PR_GET_NAME: _get_name,
     abi.PR_GET_SECCOMP: _get_seccomp,
+    abi.PR_SET_SECCOMP: _set_seccomp,
     abi.PR_CAPBSET_READ: _capbset_read,
     abi.PR_CAPBSET_DROP: _capbset_drop,
     abi.PR_GET_TSC: _get_tsc,
@@ -267,7 +273,7 @@ _OPERATIONS: dict[int, Operation] = {
 }
 
 
-@syscall(157, PARTIAL, "no seccomp, PR_SET_MM, PR_SET_VMA, huge page or speculation control: EINVAL")
+@syscall(157, PARTIAL, "no PR_SET_MM, PR_SET_VMA, huge page or speculation control: EINVAL")
 def prctl(task: Task, option: PrctlOp, arg2: ULong, arg3: ULong, arg4: ULong, arg5: ULong) -> Result:
     operation = _OPERATIONS.get(option)
     if operation is None:

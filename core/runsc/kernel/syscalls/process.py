@@ -155,7 +155,7 @@ def vfork(task: Task) -> Result:
     return clone(task, CloneArgs(CLONE_VM | CLONE_VFORK, SIGCHLD))
 
 
-@syscall(56, PARTIAL, "no CLONE_PIDFD or CLONE_PTRACE")
+@syscall(56, PARTIAL, "no CLONE_PTRACE")
 def clone_(
     task: Task, flags: CloneFlags, stack: Ptr, parent_tid: OutInt, child_tid: OutInt, tls: Ptr
 ) -> Result:
@@ -169,7 +169,7 @@ def clone_(
     return clone(task, CloneArgs(flags, signal, stack, parent_tid, child_tid, tls, parent_tid))
 
 
-@syscall(435, PARTIAL, "no new time namespaces, set_tid, cgroup or CLONE_PIDFD")
+@syscall(435, PARTIAL, "no new time namespaces, set_tid or cgroup")
 def clone3(task: Task, args: Ptr, size: Size) -> Result:
     if size > 4096:
         raise LinuxError(7)

@@ -187,12 +187,14 @@ def may_signal(task: Task, target: Task, signo: int) -> bool:
     return signo == SIGCONT and target.group.session is task.group.session
 
 
-def _check_signal(signo: int) -> None:
+def check_signal(signo: int) -> None:
+    """Raise EINVAL for what is no signal, nor 0."""
     if not 0 <= signo <= NSIG:
         raise LinuxError(EINVAL)
 
 
-def _from(task: Task, signo: int, code: int) -> SigInfo:
+def sent_by(task: Task, signo: int, code: int) -> SigInfo:
+    """A signal that ``task`` sends."""
     return SigInfo(signo, code, pid=task.group.vtgid, uid=task.cred.user_ns.uid(task.cred.uid))
 
 
@@ -202,19 +204,19 @@ def kill(task: Task, pid: Pid, signo: Signal) -> int:
         target = task.pid_ns.tasks.get(pid)
         if target is None:
             raise LinuxError(ESRCH)
-        _check_signal(signo)
+        check_signal(signo)
         if not may_signal(task, target, signo):
             raise LinuxError(EPERM)
         if signo:
             send_as(
                 task,
                 target.group.leader if target.group.leader in target.group.tasks else target,
-                _from(task, signo, SI_USER),
+                sent_by(task, signo, SI_USER),
             )
         return 0
     if pid == -0x80000000:
         raise LinuxError(ESRCH)
-    _check_signal(signo)
+    check_signal(signo)
     if pid == -1:
         groups = [
             group
@@ -232,7 +234,7 @@ def kill(task: Task, pid: Pid, signo: Signal) -> int:
     if signo:
         for group in allowed:
             if not group.zombie:
-                send_as(task, group.leader, _from(task, signo, SI_USER))
+                send_as(task, group.leader, sent_by(task, signo, SI_USER))
     return 0
 
 
@@ -241,7 +243,7 @@ def _to_thread(task: Task, tgid: int, tid: int, info: SigInfo) -> int:
     target = task.pid_ns.tasks.get(tid)
     if target is None or (tgid != -1 and target.group.leader.pid.nr(task.pid_ns) != tgid):
         raise LinuxError(ESRCH)
-    _check_signal(info.signo)
+    check_signal(info.signo)
     if not may_signal(task, target, info.signo):
         raise LinuxError(EPERM)
     if info.signo:
@@ -253,17 +255,18 @@ def _to_thread(task: Task, tgid: int, tid: int, info: SigInfo) -> int:
 def tkill(task: Task, tid: Pid, signo: Signal) -> int:
     if tid <= 0:
         raise LinuxError(EINVAL)
-    return _to_thread(task, -1, tid, _from(task, signo, SI_TKILL))
+    return _to_thread(task, -1, tid, sent_by(task, signo, SI_TKILL))
 
 
 @syscall(234)
 def tgkill(task: Task, tgid: Pid, tid: Pid, signo: Signal) -> int:
     if tid <= 0 or tgid <= 0:
         raise LinuxError(EINVAL)
-    return _to_thread(task, tgid, tid, _from(task, signo, SI_TKILL))
+    return _to_thread(task, tgid, tid, sent_by(task, signo, SI_TKILL))
 
 
-def _copy_in_siginfo(task: Task, addr: int, signo: int) -> SigInfo:
+def copy_in_siginfo(task: Task, addr: int, signo: int) -> SigInfo:
+    """A guest's siginfo_t, as of signal ``signo``."""
     raw = task.mm.copy_in(addr, SIGINFO_SIZE)
     _signo, errno, code = SIGINFO_HEAD.unpack_from(raw)
     return SigInfo(signo, code, errno=errno, raw=raw)
@@ -271,13 +274,13 @@ def _copy_in_siginfo(task: Task, addr: int, signo: int) -> SigInfo:
 
 @syscall(129)
 def rt_sigqueueinfo(task: Task, pid: Pid, signo: Signal, info: Ptr) -> int:
-    made = _copy_in_siginfo(task, info, signo)
+    made = copy_in_siginfo(task, info, signo)
     if (made.code >= 0 or made.code == SI_TKILL) and pid != task.group.vtgid:
         raise LinuxError(EPERM)
     target = task.pid_ns.tasks.get(pid) if pid > 0 else None
     if target is None:
         raise LinuxError(ESRCH)
-    _check_signal(signo)
+    check_signal(signo)
     if not may_signal(task, target, signo):
         raise LinuxError(EPERM)
     if signo:
@@ -289,7 +292,7 @@ def rt_sigqueueinfo(task: Task, pid: Pid, signo: Signal, info: Ptr) -> int:
 def rt_tgsigqueueinfo(task: Task, tgid: Pid, tid: Pid, signo: Signal, info: Ptr) -> int:
     if tid <= 0 or tgid <= 0:
         raise LinuxError(EINVAL)
-    made = _copy_in_siginfo(task, info, signo)
+    made = copy_in_siginfo(task, info, signo)
     if (made.code >= 0 or made.code == SI_TKILL) and tid != task.vtid:
         raise LinuxError(EPERM)
     return _to_thread(task, tgid, tid, made)

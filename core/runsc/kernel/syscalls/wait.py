@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from errno import ECHILD, EINVAL, ESRCH
+from errno import EAGAIN, ECHILD, EINVAL, ESRCH
 from struct import Struct
 
+from runsc.abi.fcntl import O_NONBLOCK
 from runsc.abi.signal import CLD_CONTINUED, CLD_STOPPED, SIGCHLD, SIGCONT, SIGINFO_SIZE
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.exit import child_status, reap
+from runsc.kernel.fs.pidfd import pid_of
 from runsc.kernel.siginfo import SigInfo
 from runsc.kernel.syscalls.decl import (
-    PARTIAL,
     IdType,
     OutInt,
     OutRusage,
@@ -22,6 +23,7 @@ from runsc.kernel.syscalls.decl import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from runsc.kernel import pid as ids
     from runsc.kernel.syscalls.decl import Result
     from runsc.kernel.task import Task
     from runsc.kernel.thread_group import ThreadGroup
@@ -43,15 +45,20 @@ _SIGINFO_CHILD = Struct("<iii4xiIi")
 class Selection:
     """Which children a wait call is about, and which changes of theirs."""
 
-    __slots__ = ("ident", "kind", "ns", "options")
+    __slots__ = ("ident", "kind", "nonblocking", "ns", "options", "pid")
 
     def __init__(self, task: Task, kind: int, ident: int, options: int) -> None:
         self.ns = task.pid_ns
         self.kind = kind
         self.ident = ident
         self.options = options
+        #: of P_PIDFD: whose, and has the descriptor O_NONBLOCK
+        self.pid: ids.Pid | None = None
+        self.nonblocking = False
 
     def matches(self, child: ThreadGroup) -> bool:
+        if self.kind == P_PIDFD and child.leader.pid is not self.pid:
+            return False
         if self.kind == P_PID and child.leader.pid.nr(self.ns) != self.ident:
             return False
         if self.kind == P_PGID and child.process_group.pid.nr(self.ns) != self.ident:
@@ -197,7 +204,7 @@ async def _waitid_later(task: Task, selection: Selection, store: Store) -> int:
     return 0
 
 
-@syscall(247, PARTIAL, "no P_PIDFD")
+@syscall(247)
 def waitid(
     task: Task, kind: IdType, ident: Pid, info: OutSiginfo, options: WaitOptions, rusage: OutRusage
 ) -> Result:
@@ -215,6 +222,9 @@ def waitid(
     if options & WNOHANG:
         store.put_nothing(task)
         return 0
+    if selection.nonblocking:
+        store.put_nothing(task)
+        raise LinuxError(EAGAIN)
     return _waitid_later(task, selection, store)
 
 
@@ -231,6 +241,15 @@ def _waitid_selection(task: Task, kind: int, ident: int, options: int) -> Select
         if ident < 0:
             raise LinuxError(EINVAL)
         ident = ident or task.group.process_group.pid.nr(task.pid_ns)
+    elif kind == P_PIDFD:
+        if ident < 0:
+            raise LinuxError(EINVAL)
+        file = task.files.files.get(ident)
+        selection = Selection(task, kind, ident, options)
+        selection.pid = pid_of(file)
+        assert file is not None
+        selection.nonblocking = bool(file.flags & O_NONBLOCK)
+        return selection
     elif kind != P_ALL:
         raise LinuxError(EINVAL)
     return Selection(task, kind, ident, options)
