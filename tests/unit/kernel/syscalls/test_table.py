@@ -26,7 +26,8 @@ class Log:
 
 
 def task_with_log() -> Any:
-    return SimpleNamespace(tid=7, comm=b"guest", kernel=SimpleNamespace(log=Log()))
+    platform = SimpleNamespace(prepare=lambda number, copies: None)
+    return SimpleNamespace(tid=7, comm=b"guest", kernel=SimpleNamespace(log=Log(), platform=platform))
 
 
 def module_with(monkeypatch: pytest.MonkeyPatch, name: str, *handlers: Callable[..., Any]) -> None:
