@@ -22,6 +22,8 @@ ffi.cdef(
     """
     int ns_receive(int fd, unsigned char *arena, size_t slot, unsigned count, uint32_t *lengths);
     int ns_send(int fd, const unsigned char *data, const uint32_t *lengths, unsigned count);
+    int ns_disconnect(int fd);
+    int ns_shutdown(int fd);
     uint32_t ns_sum(const unsigned char *data, size_t length, uint32_t initial);
     """
 )

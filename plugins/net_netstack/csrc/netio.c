@@ -69,3 +69,13 @@ uint32_t ns_sum(const unsigned char *data, size_t length, uint32_t initial)
         sum = (sum >> 16) + (sum & 0xFFFF);
     return (uint32_t)sum;
 }
+
+int ns_disconnect(int fd)
+{
+    struct sockaddr none;
+    memset(&none, 0, sizeof none);
+    none.sa_family = AF_UNSPEC;
+    return connect(fd, &none, sizeof none) < 0 ? -errno : 0;
+}
+
+int ns_shutdown(int fd) { return shutdown(fd, SHUT_WR) < 0 ? -errno : 0; }

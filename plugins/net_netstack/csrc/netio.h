@@ -22,4 +22,9 @@ int ns_send(int fd, const unsigned char *data, const uint32_t *lengths, unsigned
  * byte at the end counts as the high one of a word. */
 uint32_t ns_sum(const unsigned char *data, size_t length, uint32_t initial);
 
+/* Dissolve a connection of a TCP socket, which can then be connected anew; and end its sending direction. 0 or
+ * -errno. */
+int ns_disconnect(int fd);
+int ns_shutdown(int fd);
+
 #endif

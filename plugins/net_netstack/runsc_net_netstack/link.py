@@ -15,10 +15,12 @@ from struct import Struct
 
 from runsc.errors import RunscError
 from runsc_net_netstack._netio import ffi, lib
+from runsc_net_netstack.checksum import total
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from runsc.kernel.hostpoll import HostPoller, Watch
     from runsc_net_netstack.rtnetlink import HostLink
@@ -64,8 +66,9 @@ class PacketLink:
     that the host didn't take."""
 
     __slots__ = (
-        "arena", "begin", "csum", "deliver", "dropped", "failed", "fd", "flush", "gso", "hardware", "header",
-        "in_octets", "in_packets", "index", "mtu", "name", "out_octets", "out_packets", "socket", "watch",
+        "arena", "begin", "csum", "deliver", "dropped", "failed", "fd", "flush", "gso", "hardware",
+        "header", "in_octets", "in_packets", "index", "mtu", "name", "out_octets", "out_packets", "socket",
+        "taps", "watch",
     )  # fmt: skip
 
     def __init__(self, link: HostLink, arena: Arena, gso: bool, tx_csum: bool) -> None:
@@ -109,6 +112,8 @@ class PacketLink:
         self.flush: Callable[[], None] | None = None
         self.begin: Callable[[], None] | None = None
         self.failed: Callable[[str, Exception], None] = _raise
+        #: who sees every frame: pcap, the log, packet sockets
+        self.taps: list[Any] = []
 
     def start(
         self, poller: HostPoller, deliver: Callable[[PacketLink, memoryview, int, int, int], None],
@@ -143,6 +148,12 @@ class PacketLink:
                     self.dropped += 1
                     continue
                 self.in_octets += length - header
+                if self.taps:
+                    frame = bytes(view[start + header : start + length])
+                    if header:
+                        frame = whole(bytes(view[start : start + header]), frame)
+                    for tap in list(self.taps):
+                        tap.frame(self, frame, False)
                 try:
                     deliver(self, view, start + header, start + length, view[start] if header else 0)
                 except Exception as error:
@@ -157,6 +168,8 @@ class PacketLink:
 
     def send(self, parts: list[bytes | memoryview]) -> bool:
         """Send one frame, the virtio header in front if there is one; False if the host had no room."""
+        if self.taps:
+            self._tapped(b"".join(parts))
         try:
             sent = os.writev(self.fd, parts)
         except OSError:
@@ -166,6 +179,13 @@ class PacketLink:
         self.out_packets += 1
         self.out_octets += sent - self.header
         return True
+
+    def _tapped(self, frame: bytes) -> None:
+        """Show a frame that goes out to those who watch."""
+        if self.header:
+            frame = whole(frame[: VNET.size], frame[VNET.size :])
+        for tap in list(self.taps):
+            tap.frame(self, frame, True)
 
     def close(self) -> None:
         """Idempotent."""
@@ -177,3 +197,13 @@ class PacketLink:
 
 def _raise(_what: str, error: Exception) -> None:
     raise error
+
+
+def whole(vnet: bytes, frame: bytes) -> bytes:
+    """A frame with the checksum filled in that was left to the link."""
+    flags, _, _, _, start, offset = VNET.unpack(vnet)
+    at = start + offset
+    if not flags & NEEDS_CSUM or at + 2 > len(frame):
+        return frame
+    check = total(frame[start:]) ^ 0xFFFF
+    return frame[:at] + (check or 0xFFFF).to_bytes(2, "big") + frame[at + 2 :]

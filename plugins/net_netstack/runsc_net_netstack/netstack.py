@@ -41,7 +41,7 @@ from runsc.kernel.socket.inet.options import multicast_interface
 from runsc.kernel.socket.inet.stack import loopback
 from runsc.kernel.socket.inet.stream import TcpSocket
 from runsc.kernel.socket.inet.wire import Wire
-from runsc_net_netstack import arp, icmp, icmpv6, ipv4, ipv6, ndp, udp
+from runsc_net_netstack import arp, dockerdns, icmp, icmpv6, ipv4, ipv6, ndp, udp
 from runsc_net_netstack.checksum import checksum, fold, words
 from runsc_net_netstack.fragments import Fragments
 from runsc_net_netstack.groups import Groups
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from runsc.kernel.socket.inet.addresses import Endpoint
     from runsc.kernel.socket.inet.control import Sending
     from runsc.kernel.socket.inet.datagram import DatagramSocket
+    from runsc_net_netstack.dockerdns import DockerDns
     from runsc_net_netstack.ipv4 import Packet
     from runsc_net_netstack.link import PacketLink
     from runsc_net_netstack.namespace import Namespace
@@ -82,6 +83,7 @@ class NetStack(Wire):
         "believe",
         "broadcasts",
         "counters",
+        "dns",
         "errors",
         "errors_until",
         "fragments",
@@ -98,11 +100,13 @@ class NetStack(Wire):
         "raw",
         "routes4",
         "routes6",
-        "taps",
         "tcp",
     )  # fmt: skip
 
-    def __init__(self, kernel: Kernel, links: list[PacketLink], namespace: Namespace, believe: bool) -> None:
+    def __init__(
+        self, kernel: Kernel, links: list[PacketLink], namespace: Namespace, believe: bool,
+        dns: DockerDns | None = None,
+    ) -> None:  # fmt: skip
         self.kernel = kernel
         self.believe = believe
         self.links: dict[int, PacketLink] = {link.index: link for link in links}
@@ -132,8 +136,7 @@ class NetStack(Wire):
         self.errors = 0
         self.errors_until = 0
         self.raw: dict[int, list[Any]] = {}
-        #: packet sockets, which see every frame
-        self.taps: list[Any] = []
+        self.dns = dns
         self.tcp = TcpEngine(self, self.loopback)
 
     def _add_broadcasts(self, ip: bytes, prefix: int, broadcast: bytes, index: int) -> None:
@@ -145,6 +148,9 @@ class NetStack(Wire):
     def start(self) -> None:
         """Begin to receive."""
         self.loopback.wire = self
+        if self.dns is not None:
+            self.loopback.elsewhere = dockerdns.ADDRESS
+            self.dns.start(self.kernel)
         for link in self.links.values():
             link.start(self.kernel.poller, self.frame, self.flush, self.batch, self.failed_inside)
             self.groups.start(link)
@@ -153,6 +159,8 @@ class NetStack(Wire):
         """Idempotent."""
         for link in self.links.values():
             link.close()
+        if self.dns is not None:
+            self.dns.close()
         self.neighbours.close()
         self.fragments.close()
         self.fragments6.close()
@@ -179,9 +187,6 @@ class NetStack(Wire):
         """A frame has arrived. Nothing that is in it makes this raise."""
         if end - start < 14:
             return
-        if self.taps:
-            for tap in self.taps:
-                tap.frame(link, view, start, end, flags)
         if not view[start] & 1 and view[start : start + 6] != link.hardware:
             return  # somebody else's
         kind = view[start + 12] << 8 | view[start + 13]
@@ -223,6 +228,8 @@ class NetStack(Wire):
         return MULTICAST if is_multicast(ip) else UNREACHABLE
 
     def kind_of(self, ip: bytes) -> int:
+        if ip == dockerdns.ADDRESS:
+            return REMOTE
         if ip in self.own:
             return LOCAL
         if ip in self.broadcasts or (ip == LIMITED_BROADCAST and self._first_link(True) is not None):
@@ -430,6 +437,9 @@ class NetStack(Wire):
     # -- from sockets ---------------------------------------------------------------------------
 
     def connect(self, socket: TcpSocket) -> None:
+        if self.dns is not None and socket.remote is not None and socket.remote[0] == dockerdns.ADDRESS:
+            self.dns.connect(socket)
+            return
         self.tcp.connect(socket)
 
     def send_datagram(
@@ -437,6 +447,11 @@ class NetStack(Wire):
     ) -> None:
         self.tcp.touch()
         ip = target[0]
+        if self.dns is not None and ip == dockerdns.ADDRESS:
+            if socket.protocol != IPPROTO_UDP:
+                raise LinuxError(ENETUNREACH)
+            self.dns.query(socket, target, source, data)
+            return
         v4 = is_v4(ip)
         index = sending.index or socket.device
         if not index and is_multicast(ip):

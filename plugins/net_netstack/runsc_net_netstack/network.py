@@ -15,9 +15,11 @@ from runsc.kernel.socket.netlink.socket import netlink_socket
 from runsc.network import Network
 from runsc.plugins.availability import Availability
 from runsc_net_netstack import namespace as netns
+from runsc_net_netstack.dockerdns import DockerDns
 from runsc_net_netstack.host_calls import host_calls
 from runsc_net_netstack.link import Arena, PacketLink
 from runsc_net_netstack.netstack import NetStack
+from runsc_net_netstack.sniffer import Pcap, Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class SandboxNetwork(Network):
 
     ``stack`` is there once the kernel is."""
 
-    __slots__ = ("believe", "links", "namespace", "stack")
+    __slots__ = ("believe", "dns", "links", "namespace", "pcap", "stack", "words")
 
     name = "sandbox"
 
@@ -46,7 +48,14 @@ class SandboxNetwork(Network):
         self.links: list[PacketLink] = []
         self.stack: NetStack | None = None
         self.believe = config.rx_checksum_offload
+        self.pcap: Pcap | None = None
+        self.dns: DockerDns | None = None
+        self.words = config.log_packets
         try:
+            if config.pcap_log:
+                self.pcap = Pcap(config.pcap_log)
+            if self.namespace.docker_dns:
+                self.dns = DockerDns()
             if self.namespace.links:
                 arena = Arena()
                 for link in self.namespace.links:
@@ -75,7 +84,12 @@ class SandboxNetwork(Network):
     def start(self, kernel: Kernel) -> None:
         _enter_devices(kernel, self.namespace, self.links)
         install(kernel)
-        self.stack = NetStack(kernel, self.links, self.namespace, self.believe)
+        self.stack = NetStack(kernel, self.links, self.namespace, self.believe, self.dns)
+        for link in self.links:
+            if self.pcap is not None:
+                link.taps.append(self.pcap)
+            if self.words:
+                link.taps.append(Words(kernel.log.info))
         self.stack.start()
 
     def socket(self, kernel: Kernel, task: Task, family: int, kind: int, protocol: int) -> SocketFile:
@@ -90,6 +104,10 @@ class SandboxNetwork(Network):
             self.stack.close()
         for link in self.links:
             link.close()
+        if self.dns is not None:
+            self.dns.close()
+        if self.pcap is not None:
+            self.pcap.close()
 
 
 def _counters(link: PacketLink) -> Callable[[], tuple[int, int, int, int]]:

@@ -71,6 +71,7 @@ class World:
             self.host_run(f"ip addr add {HOST6}/64 dev host0 nodad")
         self.host_run(f"ip addr add {HOST4}/24 dev host0; ip link set host0 up")
         time.sleep(0.05)
+        self.prepare()
         config = Config()
         for name, value in flags.items():
             setattr(config, name, value)
@@ -80,6 +81,9 @@ class World:
         self.kernel = self.guest.task.kernel
         self.task: Task = self.guest.task
         self.stack = self.network.stack
+
+    def prepare(self) -> None:
+        """Inside, before the sandbox's network is made."""
 
     def _unshare(self, flags: int) -> None:
         if self.libc.unshare(flags):
@@ -191,22 +195,24 @@ class World:
         self.network.close()
 
 
-def wired(scenario: Callable[[World], Any], mtu: int = 1500, **flags: Any) -> Any:
+def wired(
+    scenario: Callable[[Any], Any], mtu: int = 1500, *, world: type[World] = World, **flags: Any
+) -> Any:
     """What a scenario answers; skips the test where there are no namespaces."""
     reading, writing = os.pipe()
     pid = os.fork()
     if not pid:
         try:
             try:
-                world = World(mtu, flags)
+                made = world(mtu, flags)
             except (OSError, subprocess.CalledProcessError) as error:
                 output = getattr(error, "stderr", b"")
                 answer: tuple[str, Any] = ("skip", f"{error} {output!r}")
             else:
                 try:
-                    answer = ("done", scenario(world))
+                    answer = ("done", scenario(made))
                 finally:
-                    world.close()
+                    made.close()
         except BaseException:
             answer = ("failed", traceback.format_exc())
         with os.fdopen(writing, "wb") as pipe:

@@ -66,8 +66,8 @@ class Loopback:
     """
 
     __slots__ = (
-        "connections", "idents", "listeners", "octets", "packets", "tcp", "timewait", "udp", "udplite",
-        "up", "wire",
+        "connections", "elsewhere", "idents", "listeners", "octets", "packets", "tcp", "timewait", "udp",
+        "udplite", "up", "wire",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -85,16 +85,18 @@ class Loopback:
         self.up = True
         self.octets = 0
         self.wire: Wire | None = None
+        #: an address of the loopback's that isn't here, but the wire's business
+        self.elsewhere = b""
 
     # -- addresses ----------------------------------------------------------------------------
 
     def kind_of(self, ip: bytes) -> int:
         """What a destination is."""
-        if not self.up:
-            return UNREACHABLE
         kind = kind_of(ip)
-        if kind == UNREACHABLE and self.wire is not None:
+        if self.wire is not None and (kind == UNREACHABLE or ip == self.elsewhere):
             return self.wire.kind_of(ip)
+        if not self.up and (self.wire is None or kind <= BROADCAST):
+            return UNREACHABLE
         return kind
 
     def source_for(self, ip: bytes, index: int = 0) -> bytes:
