@@ -9,7 +9,7 @@ import tempfile
 from cffi import FFI
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SOURCES = ("native.c", "hostfiles.c", "namespaces.c", "refused.c")
+SOURCES = ("native.c", "exchange.c", "hostfiles.c", "namespaces.c", "refused.c")
 
 
 def path(name: str) -> str:
@@ -54,7 +54,11 @@ ffi.cdef(
     int rn_inotify(void);
     int rn_watch(int inotify, int fd, uint32_t mask);
     int rn_unwatch(int inotify, int number);
-    """
+
+    int rn_socketpair(int *pair, int seconds);
+    int rn_send(int fd, const void *data, size_t size, const int *passed, int count);
+    int64_t rn_exchange(int fd, const void *request, size_t size, void *reply, size_t room, int count,
+                        int *passed); int rn_detached(int fd); int rn_leave_tree(void); """
 )
 ffi.set_source(
     "runsc._native",

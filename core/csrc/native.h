@@ -2,6 +2,7 @@
 #ifndef RUNSC_NATIVE_H
 #define RUNSC_NATIVE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 int rn_no_new_privs(void);
@@ -37,5 +38,11 @@ int rn_syncfs(int fd);
 int rn_inotify(void);
 int rn_watch(int inotify, int fd, uint32_t mask);
 int rn_unwatch(int inotify, int number);
+
+int rn_socketpair(int *pair, int seconds);
+int rn_send(int fd, const void *data, size_t size, const int *passed, int count);
+int64_t rn_exchange(int fd, const void *request, size_t size, void *reply, size_t room, int count, int *passed);
+int rn_detached(int fd);
+int rn_leave_tree(void);
 
 #endif

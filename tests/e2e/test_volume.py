@@ -28,7 +28,7 @@ def tree(place: Path) -> list[tuple[str, str, int, int, int]]:
     return sorted(found)
 
 
-@pytest.fixture(params=["direct"])
+@pytest.fixture(params=["direct", "gofer9p"])
 def sandboxed(request: pytest.FixtureRequest, run_sandboxed: Callable[..., Any]) -> Callable[..., Any]:
     """``sandboxed(argv, *volumes)``, by each file-system plugin."""
 
@@ -69,7 +69,7 @@ def test_a_single_file(sandboxed: Callable[..., Any], tmp_path: Path) -> None:
     assert (tmp_path / "f").read_text() == "xmore\n"
 
 
-@pytest.mark.parametrize("fs", ["direct"])
+@pytest.mark.parametrize("fs", ["direct", "gofer9p"])
 def test_what_others_do_is_seen_at_once(runsc: str, platform: str, fs: str, tmp_path: Path) -> None:
     look_again = "stat -c %n:%s:%a /mnt/f; cat /mnt/f; echo ."
     script = f"stat -c %s /mnt/f; echo ready; while read line; do {look_again}; done"
@@ -100,3 +100,35 @@ def test_what_others_do_is_seen_at_once(runsc: str, platform: str, fs: str, tmp_
         assert look() == b"/mnt/f:15:600\nTHREE and more\n"
         process.stdin.close()
     assert process.returncode == 0
+
+
+def processes_of(pid: int) -> list[tuple[int, str]]:
+    """The children of a process, with their names."""
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [(int(word), Path(f"/proc/{word}/comm").read_text()) for word in file.read().split()]
+
+
+def test_without_its_gofer_a_sandbox_goes_on(runsc: str, platform: str, tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "open").write_text("still here\n")
+    script = "exec 3< /mnt/open; echo ready; read line; echo x > /mnt/new; read x <&3; echo $x; echo alive"
+    logs = tmp_path / "logs"
+    with subprocess.Popen(
+        [runsc, f"--platform={platform}", "--fs=gofer9p", f"--debug-log={logs}/", "do",
+         f"--volume={tmp_path / 'v'}:/mnt", "--", "/bin/sh", "-c", script],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"ready\n"
+        # The gofer is the older of the two children.
+        gofer, _sentry = sorted(pid for pid, _name in processes_of(process.pid))
+        os.kill(gofer, 9)
+        process.stdin.write(b"\n")
+        process.stdin.close()
+        assert process.stdout.read() == b"still here\nalive\n"
+        assert b"Input/output error" in process.stderr.read()
+    assert process.returncode == 0
+    (log,) = logs.glob("*boot*")
+    assert log.read_text().count(f"the gofer for {tmp_path / 'v'} is lost") == 1
