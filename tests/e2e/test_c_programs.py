@@ -80,7 +80,7 @@ def test_ipc(sandbox: Sandbox, compiled: Compile, name: str, tmp_path: Path) -> 
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("name", ["leases", "unixmore"])
+@pytest.mark.parametrize("name", ["aio", "leases", "unixmore"])
 def test_in_a_directory(sandbox: Sandbox, compiled: Compile, name: str, tmp_path: Path) -> None:
     program = compiled(name)
     for path in (Path(program).parent, tmp_path):

@@ -28,6 +28,7 @@ from runsc.kernel.mm.vma import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from runsc.kernel.aio import AioContext
     from runsc.kernel.vfs.file import File
     from runsc.platform import AddressSpace, Thread
 
@@ -59,6 +60,7 @@ class MemoryManager(UserCopy):
     """
 
     __slots__ = (
+        "aio",
         "arg_end",
         "arg_start",
         "auxv",
@@ -87,6 +89,8 @@ class MemoryManager(UserCopy):
         self.users = 1
         self.released = False
         self.exe: File | None = None
+        #: contexts of io_setup(2) by their address; None until there is one
+        self.aio: dict[int, AioContext] | None = None
         self.clear_marks()
         self.add_initial_areas()
 
@@ -120,6 +124,10 @@ class MemoryManager(UserCopy):
             self.space.release()
 
     def release_areas(self) -> None:
+        if self.aio is not None:
+            for context in self.aio.values():
+                context.release()
+            self.aio = None
         for vma in self.vmas:
             vma.release()
         self.vmas = VmaList()
@@ -169,6 +177,7 @@ class MemoryManager(UserCopy):
             setattr(new, name, getattr(self, name))
         new.locked_future = False
         new.exe = None
+        new.aio = None
         new.set_exe(self.exe)
         starts, areas = new.vmas.starts, new.vmas.areas
         for vma in self.vmas:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 #: The modules of this package that declare handlers, in alphabetical order.
 MODULES: tuple[str, ...] = (
+    "aio",
     "attributes",
     "capability",
     "descriptors",
