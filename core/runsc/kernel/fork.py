@@ -183,6 +183,7 @@ def _clone(
     child.personality = task.personality
     child.cpu_mask, child.io_priority = task.cpu_mask, task.io_priority
     child.timer_slack = task.timer_slack
+    child.mempolicy = task.mempolicy
     child.oom_score_adj = task.oom_score_adj
     if flags & CLONE_FILES:
         child.files = task.files

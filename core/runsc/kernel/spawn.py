@@ -12,6 +12,7 @@ from runsc.kernel.siginfo import SignalQueue
 from runsc.kernel.signal import SignalHandlers
 from runsc.kernel.task import Task
 from runsc.kernel.thread_group import ProcessGroup, Session, ThreadGroup
+from runsc.kernel.tunables import tunables
 from runsc.kernel.vfs.fdtable import FdTable
 
 TYPE_CHECKING = False
@@ -59,7 +60,7 @@ def spawn(
     if not kernel.initial_fpu:
         kernel.initial_fpu = thread.get_fpu()
     task = Task(kernel, pid, thread, nsproxy)
-    task.mm = MemoryManager(space)
+    task.mm = MemoryManager(space, tunables(kernel))
     task.cred = cred
     task.pending = SignalQueue()
     task.sighand = SignalHandlers()

@@ -82,6 +82,7 @@ class Task:
         "group",
         "io_priority",
         "kernel",
+        "mempolicy",
         "mm",
         "nice",
         "nsproxy",
@@ -170,6 +171,8 @@ class Task:
         self.start_time = monotonic_ns()
         #: what of semaphores is to be undone at its end, shared as clone(2) said; None until needed
         self.sysvsem: Any = None
+        #: set_mempolicy(2): (mode, nodes), None for the default
+        self.mempolicy: tuple[int, int] | None = None
         #: bound once: wait entries and timers hold it without making a new object each time
         self.wake = self._wake
 

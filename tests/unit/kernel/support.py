@@ -15,6 +15,7 @@ from runsc.kernel.mm.vma import MAP_PRIVATE
 from runsc.kernel.signal import SignalHandlers, SignalQueue
 from runsc.kernel.task import Task
 from runsc.kernel.thread_group import ProcessGroup, Session, ThreadGroup, default_limits
+from runsc.kernel.tunables import tunables
 from runsc.kernel.vfs.fdtable import FdTable, FsContext
 from runsc.kernel.vfs.namespace import MountNamespace
 from runsc.platform import AddressSpace, Platform, Thread
@@ -253,7 +254,7 @@ def make_task(
     kernel = kernel or make_kernel()
     space = FakeSpace()
     task = Task(kernel, kernel.pid_ns.allocate(), space.new_thread(), kernel.nsproxy)
-    task.mm = MemoryManager(space)
+    task.mm = MemoryManager(space, tunables(kernel))
     task.cred = Credentials(uid, gid, (), ALL_CAPS if uid == 0 else 0)
     task.pending = SignalQueue()
     task.sighand = SignalHandlers()

@@ -38,6 +38,7 @@ from runsc.abi.poll import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, POLLWR
 from runsc.kernel.credentials import CAP_SYS_RESOURCE
 from runsc.kernel.errors import WOULD_BLOCK, LinuxError
 from runsc.kernel.fs.anon import anon_inodes
+from runsc.kernel.tunables import tunables
 from runsc.kernel.vfs.file import File
 from runsc.kernel.wait import EVERYBODY, WaitQueue
 
@@ -53,8 +54,6 @@ PAGE_SIZE = 4096
 PIPE_BUF = 4096
 #: Pages of a new pipe.
 DEFAULT_PAGES = 16
-#: The most an unprivileged process may ask for (/proc/sys/fs/pipe-max-size).
-MAX_SIZE = 1 << 20
 #: The most that anybody gets: the buffers are this process's memory.
 HARD_MAX_SIZE = 64 << 20
 
@@ -212,8 +211,9 @@ class Pipe:
         if size < 0 or size > 1 << 31:
             raise LinuxError(EINVAL)
         pages = 1 << (max(size - 1, 0) >> 12).bit_length()
-        if pages << 12 > MAX_SIZE and pages > self.pages and not task.cred.capable(CAP_SYS_RESOURCE):
-            raise LinuxError(EPERM)
+        if pages << 12 > tunables(task.kernel).pipe_max_size and pages > self.pages:
+            if not task.cred.capable(CAP_SYS_RESOURCE):
+                raise LinuxError(EPERM)
         if pages << 12 > HARD_MAX_SIZE:
             raise LinuxError(ENOMEM)
         if pages < self.used:

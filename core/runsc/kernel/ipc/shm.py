@@ -17,7 +17,7 @@ from runsc.kernel.errors import LinuxError
 from runsc.kernel.fs.memfd import memfd_fs
 from runsc.kernel.fs.tmpfs import BOGO_INODE_SIZE, TmpfsFile, TmpfsRegularFile
 from runsc.kernel.ipc.ids import IpcObject, now, process_of, shown_pid
-from runsc.kernel.mm.overcommit import could_ever_fit
+from runsc.kernel.mm.overcommit import may_promise
 from runsc.kernel.thread_group import RLIMIT_MEMLOCK
 
 TYPE_CHECKING = False
@@ -146,7 +146,7 @@ def create(namespace: IpcTables, task: Task, key: int, size: int, flags: int) ->
         raise LinuxError(ENOMEM if task.cred.capable(CAP_IPC_LOCK) else EPERM)
     if size > 0x7FFFFFFFFFFFFFFF:
         raise LinuxError(EINVAL)
-    if not flags & SHM_NORESERVE and not could_ever_fit(namespace.kernel, pages):
+    if not flags & SHM_NORESERVE and not may_promise(namespace.kernel, pages):
         raise LinuxError(ENOMEM)
     segment = SharedMemorySegment(namespace, task, key, size, flags)
     ident = namespace.shm.add(segment, limits.shm_ctlmni)

@@ -29,11 +29,10 @@ from runsc.kernel.mm.vma import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runsc.kernel.aio import AioContext
+    from runsc.kernel.tunables import Tunables
     from runsc.kernel.vfs.file import File
     from runsc.platform import AddressSpace, Thread
 
-#: Most areas of a process (vm.max_map_count).
-MAX_MAP_COUNT = 65530
 #: Free space kept below a growing stack (stack_guard_gap).
 STACK_GUARD = 256 * PAGE
 
@@ -79,12 +78,14 @@ class MemoryManager(UserCopy):
         "start_code",
         "start_data",
         "total_pages",
+        "tunables",
         "users",
         "vmas",
     )
 
-    def __init__(self, space: AddressSpace) -> None:
+    def __init__(self, space: AddressSpace, tunables: Tunables) -> None:
         self.space = space
+        self.tunables = tunables
         self.vmas = VmaList()
         self.users = 1
         self.released = False
@@ -154,6 +155,7 @@ class MemoryManager(UserCopy):
         space, thread = self.space.fork(parent)
         new = MemoryManager.__new__(MemoryManager)
         new.space = space
+        new.tunables = self.tunables
         new.vmas = VmaList()
         new.users = 1
         new.released = False
@@ -201,6 +203,17 @@ class MemoryManager(UserCopy):
             return 0
         return self.space.resident_bytes()
 
+    def data_pages(self) -> int:
+        """Pages that RLIMIT_DATA counts: private and writable, but for stacks (is_data_mapping)."""
+        return sum(vma.end - vma.start for vma in self.vmas if vma.is_data()) // PAGE
+
+    def locked_bytes(self, start: int = 0, end: int = 0) -> int:
+        """VmLck; with a range, only what is in it."""
+        if not end:
+            return sum(vma.end - vma.start for vma in self.vmas if vma.locked)
+        found = [vma for vma in self.vmas.overlapping(start, end) if vma.locked]
+        return sum(min(vma.end, end) - max(vma.start, start) for vma in found)
+
     def virtual_bytes(self) -> int:
         """VmSize."""
         return self.total_pages * PAGE
@@ -224,7 +237,9 @@ class MemoryManager(UserCopy):
 
     def check_limits(self, pages: int, limit_as: int, pieces: int = 1) -> None:
         """RLIMIT_AS and the number of areas."""
-        if (self.total_pages + pages) * PAGE > limit_as or len(self.vmas) + pieces > MAX_MAP_COUNT:
+        if (self.total_pages + pages) * PAGE > limit_as:
+            raise LinuxError(ENOMEM)
+        if len(self.vmas) + pieces > self.tunables.max_map_count:
             raise LinuxError(ENOMEM)
 
     def place(self, hint: int, length: int, low_32: bool = False) -> int:
@@ -300,7 +315,7 @@ class MemoryManager(UserCopy):
             len(touched) == 1
             and touched[0].start < addr
             and touched[0].end > end
-            and len(self.vmas) >= MAX_MAP_COUNT
+            and len(self.vmas) >= self.tunables.max_map_count
         ):
             raise LinuxError(ENOMEM)
         self.space.unmap(addr, length)

@@ -57,6 +57,7 @@ class Vma:
         "fixed",
         "grows_down",
         "locked",
+        "mempolicy",
         "name",
         "offset",
         "prot",
@@ -89,6 +90,8 @@ class Vma:
         self.locked = False
         self.dontfork = False
         self.wipeonfork = False
+        #: mbind(2): (mode, nodes), None for the task's own
+        self.mempolicy: tuple[int, int] | None = None
         if file is not None:
             file.get()
 
@@ -108,7 +111,12 @@ class Vma:
         new.locked = self.locked
         new.dontfork = self.dontfork
         new.wipeonfork = self.wipeonfork
+        new.mempolicy = self.mempolicy
         return new
+
+    def is_data(self) -> bool:
+        """Does RLIMIT_DATA count it?"""
+        return self.prot & PROT_WRITE != 0 and not self.shared and not self.grows_down and not self.fixed
 
     def release(self) -> None:
         """Give the file back."""
@@ -132,6 +140,7 @@ class Vma:
             and self.locked == other.locked
             and self.dontfork == other.dontfork
             and self.wipeonfork == other.wipeonfork
+            and self.mempolicy == other.mempolicy
             and not self.fixed
             and not other.fixed
         )

@@ -54,7 +54,6 @@ from runsc.abi.socket import (
     SOCK_SEQPACKET,
     SOCK_STREAM,
     SOL_SOCKET,
-    SOMAXCONN,
 )  # fmt: skip
 from runsc.kernel.errors import WOULD_BLOCK, LinuxError
 from runsc.kernel.fs.anon import anon_inodes
@@ -65,6 +64,7 @@ from runsc.kernel.socket.netdevice import interfaces
 from runsc.kernel.socket.scm import NO_CREDENTIALS, Ancillary, in_flight, own_credentials, pack_ucred
 from runsc.kernel.socket.unixgc import collect_sometimes
 from runsc.kernel.socket.unixmessage import STREAM_PIECE, Message, datagram_cost, stream_cost
+from runsc.kernel.tunables import tunables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ class UnixSocket(SocketFile):
             raise LinuxError(EOPNOTSUPP)
         if not self.address or self.state not in (CLOSE, LISTEN):
             raise LinuxError(EINVAL)
-        self.backlog = min(backlog & 0xFFFFFFFF, SOMAXCONN)
+        self.backlog = min(backlog & 0xFFFFFFFF, tunables(self.kernel).somaxconn)
         self.state = LISTEN
         self.remember(task)
         self._wake_blocked()

@@ -21,6 +21,7 @@ from runsc.kernel.syscalls.decl import (
     StringList,
     syscall,
 )
+from runsc.kernel.tunables import tunables
 from runsc.kernel.vfs.dentry import MS_NOSUID
 
 TYPE_CHECKING = False
@@ -93,7 +94,7 @@ def exec_program(task: Task, file: File, name: bytes, argv: list[bytes], env: li
         if task.mm.users > 1 or program.file.inode.mode & (S_ISUID | S_ISGID):
             space = kernel.platform.new_address_space()
             old_thread, old_mm = task.thread, task.mm
-            task.mm = MemoryManager(space)
+            task.mm = MemoryManager(space, tunables(kernel))
             task.thread = space.new_thread()
             task.thread.owner = task
             old_thread.release()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from errno import EEXIST, EINVAL, ENOMEM, EOVERFLOW, EPERM
+from errno import EAGAIN, EEXIST, EINVAL, ENOMEM, EOVERFLOW, EPERM
 
+from runsc.kernel.credentials import CAP_IPC_LOCK
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.mm.mm import check_mmap_file, page_up
+from runsc.kernel.mm.overcommit import may_promise
 from runsc.kernel.mm.shmem import SharedMemory
 from runsc.kernel.mm.vma import (
     MAP_32BIT,
@@ -15,6 +17,7 @@ from runsc.kernel.mm.vma import (
     MAP_GROWSDOWN,
     MAP_HUGETLB,
     MAP_LOCKED,
+    MAP_NORESERVE,
     MAP_PRIVATE,
     MAP_SHARED,
     MAP_SHARED_VALIDATE,
@@ -43,6 +46,7 @@ from runsc.kernel.syscalls.decl import (
     syscall,
 )
 from runsc.kernel.thread_group import RLIM_INFINITY, RLIMIT_AS, RLIMIT_DATA, RLIMIT_MEMLOCK
+from runsc.kernel.tunables import OVERCOMMIT_ALWAYS, tunables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +65,9 @@ _MADV_COLD = 20
 _MADV_PAGEOUT = 21
 _MADV_POPULATE_READ = 22
 _MADV_POPULATE_WRITE = 23
+_MADV_DONTNEED_LOCKED = 24
 _MADV_COLLAPSE = 25
+_HUGE_PAGE = 2 << 20
 #: Advice that changes nothing a program can see: accepted, not passed on.
 _HINTS = frozenset(
     (
@@ -76,7 +82,6 @@ _HINTS = frozenset(
         17,
         _MADV_COLD,
         _MADV_PAGEOUT,
-        _MADV_COLLAPSE,
     )
 )
 
@@ -120,9 +125,17 @@ def mmap(task: Task, addr: Ptr, length: Size, prot: Prot, flags: MapFlags, fd: F
             raise LinuxError(EEXIST)
     else:
         addr = mm.place(addr, rounded, bool(flags & MAP_32BIT))
-    if flags & MAP_LOCKED:
+    if flags & MAP_LOCKED or mm.locked_future:
+        if flags & MAP_LOCKED and not _may_lock(task):
+            raise LinuxError(EPERM)
         _check_memlock(task, rounded)
     mm.check_limits(rounded // PAGE, task.limit(RLIMIT_AS))
+    if not shared and prot & PROT_WRITE and not flags & MAP_GROWSDOWN:
+        check_data(task, rounded // PAGE)
+    if tunables(task.kernel).overcommit_memory == OVERCOMMIT_ALWAYS:
+        flags |= MAP_NORESERVE
+    if prot & PROT_WRITE and (not shared or file is None) and not flags & MAP_NORESERVE:
+        _check_promise(task, rounded // PAGE)
     if file is None and shared:
         kernel = task.kernel
         serial = kernel.extra.get("shared-memory", 1)
@@ -174,6 +187,16 @@ def mprotect(task: Task, addr: Ptr, length: Size, prot: Prot) -> int:
             raise LinuxError(EINVAL)
         rounded += addr - vma.start
         addr = vma.start
+    if prot & PROT_WRITE:
+        more = sum(
+            min(vma.end, addr + rounded) - max(vma.start, addr)
+            for vma in task.mm.vmas.overlapping(addr, addr + rounded)
+            if not vma.prot & PROT_WRITE and not vma.shared and not vma.grows_down
+        ) // PAGE
+        if more:
+            check_data(task, more)
+            if more > 1 << 16:
+                _check_promise(task, more)
     task.mm.protect(addr, rounded, prot & 7)
     return 0
 
@@ -185,6 +208,14 @@ def brk(task: Task, addr: Ptr) -> int:
 
 @syscall(25)
 def mremap(task: Task, old: Ptr, old_size: Size, new_size: Size, flags: MremapFlags, new: Ptr) -> int:
+    more = page_up(new_size) - page_up(old_size)
+    if more > 0:
+        vma = task.mm.vmas.find(old)
+        if vma is not None and vma.is_data():
+            check_data(task, more // PAGE)
+            _check_promise(task, more // PAGE)
+        if vma is not None and vma.locked:
+            _check_memlock(task, more)
     return task.mm.remap(old, old_size, new_size, flags, new, task.limit(RLIMIT_AS))
 
 
@@ -202,6 +233,8 @@ def madvise(task: Task, addr: Ptr, length: Size, advice: Advice) -> int:
         _MADV_KEEPONFORK,
         _MADV_POPULATE_READ,
         _MADV_POPULATE_WRITE,
+        _MADV_DONTNEED_LOCKED,
+        _MADV_COLLAPSE,
     )
     if not known or addr & (PAGE - 1):
         raise LinuxError(EINVAL)
@@ -213,8 +246,19 @@ def madvise(task: Task, addr: Ptr, length: Size, advice: Advice) -> int:
         raise LinuxError(EINVAL)
     if not rounded:
         return 0
+    if advice == _MADV_COLLAPSE:
+        # No huge pages are made here; a range without room for one is refused, as in Linux.
+        if (addr + _HUGE_PAGE - 1) // _HUGE_PAGE >= end // _HUGE_PAGE:
+            raise LinuxError(EINVAL)
+        return 0
     touched = mm.vmas.overlapping(addr, end)
-    if advice in (_MADV_DONTFORK, _MADV_DOFORK, _MADV_WIPEONFORK, _MADV_KEEPONFORK):
+    if advice == _MADV_DONTNEED_LOCKED:
+        for vma in touched:
+            if vma.fixed:
+                raise LinuxError(EINVAL)
+            start = max(addr, vma.start)
+            mm.space.advise(start, min(end, vma.end) - start, _MADV_DONTNEED)
+    elif advice in (_MADV_DONTFORK, _MADV_DOFORK, _MADV_WIPEONFORK, _MADV_KEEPONFORK):
         mm.vmas.split_at(addr)
         mm.vmas.split_at(end)
         for vma in mm.vmas.overlapping(addr, end):
@@ -274,31 +318,51 @@ def mincore(task: Task, addr: Ptr, length: Size, vec: OutBuf) -> int:
     return 0
 
 
-def _check_memlock(task: Task, length: int) -> None:
-    """RLIMIT_MEMLOCK, unless CAP_IPC_LOCK."""
-    if task.cred.capable(14):
-        return
+def check_data(task: Task, pages: int) -> None:
+    """RLIMIT_DATA for that many more private pages (may_expand_vm); raises ENOMEM."""
+    limit = task.limit(RLIMIT_DATA)
+    if limit != RLIM_INFINITY and task.mm.data_pages() + pages > limit // PAGE:
+        raise LinuxError(ENOMEM)
+
+
+def _check_promise(task: Task, pages: int) -> None:
+    if not may_promise(task.kernel, pages):
+        raise LinuxError(ENOMEM)
+
+
+def _may_lock(task: Task) -> bool:
+    """Has the task the right to lock anything at all (can_do_mlock)?"""
+    return task.limit(RLIMIT_MEMLOCK) != 0 or task.cred.capable(CAP_IPC_LOCK)
+
+
+def _check_memlock(task: Task, length: int, start: int = 0) -> None:
+    """RLIMIT_MEMLOCK, unless CAP_IPC_LOCK; what is locked already of a range counts once. Raises EAGAIN."""
     limit = task.limit(RLIMIT_MEMLOCK)
-    if limit == 0:
-        raise LinuxError(EPERM)
-    locked = sum(vma.end - vma.start for vma in task.mm.vmas if vma.locked)
-    if limit != RLIM_INFINITY and locked + length > limit:
-        raise LinuxError(11)
+    if limit == RLIM_INFINITY or task.cred.capable(CAP_IPC_LOCK):
+        return
+    locked = task.mm.locked_bytes() + length
+    if locked > limit and start:
+        locked -= task.mm.locked_bytes(start, start + length)
+    if locked > limit:
+        raise LinuxError(EAGAIN)
 
 
 def _lock_range(task: Task, addr: int, length: int, lock: bool) -> int:
     mm = task.mm
+    if lock and not _may_lock(task):
+        raise LinuxError(EPERM)
     start = addr & ~(PAGE - 1)
-    end = page_up(addr + length)
-    if end < start or end > 1 << 64:
+    # As in Linux the length may wrap to nothing, which is no error.
+    end = start + (page_up(length + (addr & (PAGE - 1))) & 0xFFFFFFFFFFFFFFFF)
+    if lock and end > start:
+        try:
+            _check_memlock(task, end - start, start)
+        except LinuxError:
+            raise LinuxError(ENOMEM) from None
+    if end >= 1 << 64:
         raise LinuxError(EINVAL)
     if start == end:
         return 0
-    if lock:
-        try:
-            _check_memlock(task, end - start)
-        except LinuxError as error:
-            raise LinuxError(ENOMEM if error.errno == 11 else error.errno) from None
     covered = mm.vmas.covered(start, end)
     mm.vmas.split_at(start)
     mm.vmas.split_at(end)
