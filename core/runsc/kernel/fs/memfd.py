@@ -93,6 +93,9 @@ class MemfdFile(TmpfsRegularFile):
             raise LinuxError(EPERM)
         return self.memfd.host_fd(shared and not sealed and self.writable())
 
+    def write_sealed(self) -> bool:
+        return bool(self.memfd.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
+
     def add_seals(self, task: Task, seals: int) -> int:
         """F_ADD_SEALS. Raises EPERM, EINVAL; EBUSY for F_SEAL_WRITE while it is mapped for writing."""
         inode = self.memfd

@@ -335,8 +335,9 @@ class MemoryManager(UserCopy):
             for vma in self.vmas.overlapping(addr, end):
                 if vma.start > at:
                     raise LinuxError(ENOMEM)
-                if prot & PROT_WRITE and vma.shared and vma.file is not None and not vma.file.writable():
-                    raise LinuxError(EACCES)
+                if prot & PROT_WRITE and vma.shared and vma.file is not None:
+                    if not vma.file.writable() or vma.file.write_sealed():
+                        raise LinuxError(EACCES)
                 stop = min(vma.end, end)
                 self.space.protect(max(vma.start, addr), stop - max(vma.start, addr), prot)
                 changed = at = stop

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import EAGAIN, EEXIST, EINVAL, ENOMEM, EOVERFLOW, EPERM
+from errno import EAGAIN, EBUSY, EEXIST, EINVAL, ENOMEM, EOVERFLOW, EPERM
 
 from runsc.kernel.credentials import CAP_IPC_LOCK
 from runsc.kernel.errors import LinuxError
@@ -290,6 +290,8 @@ def msync(task: Task, addr: Ptr, length: Size, flags: Int) -> int:
     mm = task.mm
     end = addr + rounded
     for vma in mm.vmas.overlapping(addr, end):
+        if flags & 2 and vma.locked:
+            raise LinuxError(EBUSY)
         if vma.shared and vma.file is not None and flags & 4:
             start = max(addr, vma.start)
             mm.space.sync(start, min(end, vma.end) - start, flags)

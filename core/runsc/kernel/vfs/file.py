@@ -188,6 +188,10 @@ class File:
         the file is open for what ``prot`` asks."""
         return self.inode.host_fd(shared and self.writable())
 
+    def write_sealed(self) -> bool:
+        """Do seals forbid a shared mapping to become writable, though it is open for writing?"""
+        return False
+
     # -- names --------------------------------------------------------------------------------
 
     def describe(self) -> str:
