@@ -80,6 +80,16 @@ def test_ipc(sandbox: Sandbox, compiled: Compile, name: str, tmp_path: Path) -> 
 
 
 @pytest.mark.root
+def test_memory_calls(sandbox: Sandbox, compiled: Compile) -> None:
+    program = compiled("memory_calls")
+    expected = sandbox.native([program])
+    got = sandbox.run([program])
+    assert lines_that_differ(expected, got) == ""
+    assert got == expected
+    assert expected.code == 0
+
+
+@pytest.mark.root
 @pytest.mark.parametrize("name", ["aio", "leases", "unixmore"])
 def test_in_a_directory(sandbox: Sandbox, compiled: Compile, name: str, tmp_path: Path) -> None:
     program = compiled(name)

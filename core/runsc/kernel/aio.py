@@ -16,6 +16,7 @@ from runsc.kernel.wait import WaitEntry, WaitQueue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from runsc.kernel.kernel import Kernel
     from runsc.kernel.task import Task
     from runsc.kernel.vfs.file import File
 
@@ -27,12 +28,13 @@ _ONE = (1).to_bytes(8, "little")
 
 
 class AioContext:
-    """``limit``: how many operations may be under way or waiting to be reaped; ``events``: what was done;
-    ``polls``: what waits."""
+    """``asked``: the number of events it was made for; ``limit``: how many operations may be under way or
+    waiting to be reaped; ``events``: what was done; ``polls``: what waits."""
 
-    __slots__ = ("events", "limit", "polls", "queue", "released")
+    __slots__ = ("asked", "events", "limit", "polls", "queue", "released")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, asked: int, limit: int) -> None:
+        self.asked = asked
         self.limit = limit
         self.events: deque[bytes] = deque()
         self.polls: list[AioPoll] = []
@@ -59,6 +61,12 @@ class AioContext:
             poll.stop()
         self.events.clear()
         self.queue.wake()
+
+
+def in_use(kernel: Kernel) -> int:
+    """What all contexts together were made for (fs.aio-nr)."""
+    spaces = {id(task.mm): task.mm for task in kernel.tasks.values() if task.mm.aio is not None}
+    return sum(context.asked for mm in spaces.values() for context in (mm.aio or {}).values())
 
 
 class AioPoll:

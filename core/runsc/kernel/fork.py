@@ -12,6 +12,7 @@ from runsc.kernel.namespaces import copy_mount_namespace, copy_namespaces, creat
 from runsc.kernel.siginfo import SignalQueue
 from runsc.kernel.task import Task
 from runsc.kernel.thread_group import RLIM_INFINITY, RLIMIT_NPROC, ThreadGroup
+from runsc.kernel.tunables import tunables
 from runsc.kernel.wait import WaitQueue
 
 TYPE_CHECKING = False
@@ -272,7 +273,10 @@ async def _wait_for_vfork(task: Task, child: Task, done: WaitQueue, tid: int) ->
 
 
 def check_process_limit(task: Task) -> None:
-    """RLIMIT_NPROC: tasks of the real user; EAGAIN unless CAP_SYS_RESOURCE or CAP_SYS_ADMIN, or root."""
+    """EAGAIN beyond kernel.threads-max; or beyond RLIMIT_NPROC, which counts tasks of the real user, unless
+    root or with CAP_SYS_RESOURCE or CAP_SYS_ADMIN."""
+    if len(task.kernel.tasks) >= tunables(task.kernel).threads_max:
+        raise LinuxError(EAGAIN)
     limit = task.limit(RLIMIT_NPROC)
     if limit == RLIM_INFINITY or len(task.kernel.tasks) < limit:
         return

@@ -84,9 +84,13 @@ int main(int argc, char **argv)
 	prepare(1, IOCB_CMD_PREADV, fd, v, 2, 4090);
 	prepare(2, IOCB_CMD_FSYNC, fd, 0, 0, 0);
 	prepare(3, IOCB_CMD_FDSYNC, fd, 0, 0, 0);
-	CALL("read", submit(c, 4, list));
-	reap("two", c, 1, 2);
-	reap("rest", c, 2, 8);
+	CALL("read", submit(c, 2, list));
+	reap("one", c, 1, 1);
+	reap("the other", c, 1, 8);
+	CALL("synchronise", submit(c, 1, list + 2));
+	reap("done", c, 1, 8);
+	CALL("the data", submit(c, 1, list + 3));
+	reap("done", c, 1, 8);
 	printf("%c%c %c%c\n", out[0], out[8091], a[9], b[0]);
 	printf("position %ld\n", (long)lseek(fd, 0, SEEK_CUR));
 	prepare(0, IOCB_CMD_PREAD, fd, out, 10, 100000);

@@ -52,12 +52,12 @@ from runsc.abi.socket import (
     SOCK_STREAM,
     SOL_SOCKET,
     WMEM_DEFAULT,
-    WMEM_MAX,
 )  # fmt: skip
 from runsc.abi.time import NSEC_PER_SEC, TIMEVAL, USEC_PER_SEC
 from runsc.kernel.credentials import CAP_NET_ADMIN
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.socket.scm import parse
+from runsc.kernel.tunables import tunables
 from runsc.kernel.vfs.file import File
 from runsc.kernel.wait import WaitQueue
 
@@ -246,7 +246,9 @@ class SocketFile(File):
                 number = max(number, 0)
             else:
                 # A negative size is huge to min_t(u32), and so the most there is.
-                number = min(number & 0xFFFFFFFF, WMEM_MAX)
+                settings = tunables(task.kernel)
+                most = settings.wmem_max if name == SO_SNDBUF else settings.rmem_max
+                number = min(number & 0xFFFFFFFF, most)
             number = min(number, 0x3FFFFFFF) * 2
             if name in (SO_SNDBUF, SO_SNDBUFFORCE):
                 self.sndbuf = max(number, MIN_SNDBUF)

@@ -84,9 +84,6 @@ RCV_SHUTDOWN = 1
 SEND_SHUTDOWN = 2
 SHUTDOWN_MASK = 3
 
-#: How many datagrams wait at a socket that did not connect to their sender (net.unix.max_dgram_qlen).
-MAX_DGRAM_QLEN = 10
-
 _READ_EVENTS = POLLIN | POLLRDNORM | POLLRDBAND
 _WRITE_EVENTS = POLLOUT | POLLWRNORM | POLLWRBAND
 
@@ -128,6 +125,8 @@ class UnixSocket(SocketFile):
 
     def __init__(self, kernel: Kernel, inode: Inode, flags: int, kind: int) -> None:
         super().__init__(inode, flags, AF_UNIX, kind, 0)
+        settings = tunables(kernel)
+        self.sndbuf, self.rcvbuf = settings.wmem_default, settings.rmem_default
         self.kernel = kernel
         self.net: NetNamespace = kernel.nsproxy.net
         self.address = b""
@@ -139,7 +138,7 @@ class UnixSocket(SocketFile):
         self.blocked: set[UnixSocket] = set()
         self.oob: Message | None = None
         self.peek_off = -1
-        self.backlog = MAX_DGRAM_QLEN
+        self.backlog = tunables(kernel).max_dgram_qlen
         self.wmem = 0
         self.shut = 0
         self.dead = False

@@ -7,7 +7,7 @@ from time import monotonic_ns
 
 from runsc.abi.fcntl import O_APPEND
 from runsc.abi.poll import POLLERR, POLLHUP
-from runsc.kernel.aio import IOCB, AioContext, AioPoll
+from runsc.kernel.aio import IOCB, AioContext, AioPoll, in_use
 from runsc.kernel.clock import copy_in_timespec
 from runsc.kernel.errors import Interrupted, LinuxError, WouldBlock
 from runsc.kernel.fs.eventfd import EventFd
@@ -15,6 +15,7 @@ from runsc.kernel.io import check_range, import_vector, pread_vector, pwrite_vec
 from runsc.kernel.mm.vma import MAP_PRIVATE, PROT_READ, PROT_WRITE
 from runsc.kernel.sigmask import copy_in_sigset, with_mask
 from runsc.kernel.syscalls.decl import InTimespec, Long, Ptr, UInt, ULong, syscall
+from runsc.kernel.tunables import tunables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ _PREADV, _PWRITEV = 7, 8
 _FLAG_RESFD = 1
 _RWF_DSYNC, _RWF_SYNC = 2, 4
 _RWF_KNOWN = 0x1F
-#: fs.aio-max-nr
-MAX_NR = 65536
 _PAGE = 4096
 _EVENT_SIZE = 32
 _LONG_MAX = 0x7FFFFFFFFFFFFFFF
@@ -48,8 +47,7 @@ def io_setup(task: Task, nr_events: UInt, ctxp: Ptr) -> int:
     mm = task.mm
     if mm.read_u64(ctxp) or not nr_events or nr_events > 0x10000000:
         raise LinuxError(EINVAL)
-    in_use: int = task.kernel.extra.get("aio-nr", 0)
-    if in_use + nr_events > MAX_NR:
+    if in_use(task.kernel) + nr_events > tunables(task.kernel).aio_max_nr:
         raise LinuxError(EAGAIN)
     length = (32 + nr_events * _EVENT_SIZE + _PAGE - 1) & -_PAGE
     address = mm.place(0, length)
@@ -61,7 +59,7 @@ def io_setup(task: Task, nr_events: UInt, ctxp: Ptr) -> int:
         raise
     if mm.aio is None:
         mm.aio = {}
-    mm.aio[address] = AioContext(max(nr_events, 4 * len(task.kernel.cpus)) * 2)
+    mm.aio[address] = AioContext(nr_events, max(nr_events, 4 * len(task.kernel.cpus)) * 2)
     return 0
 
 

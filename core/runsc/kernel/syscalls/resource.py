@@ -6,7 +6,6 @@ from errno import EACCES, EINVAL, EPERM, ESRCH
 
 from runsc.abi import sched
 from runsc.abi.resource import (
-    NR_OPEN,
     PRIO_PROCESS,
     PRIO_USER,
     RLIM_NLIMITS,
@@ -30,6 +29,7 @@ from runsc.kernel.syscalls.decl import (
     syscall,
 )
 from runsc.kernel.thread_group import RLIMIT_NICE, RLIMIT_NOFILE
+from runsc.kernel.tunables import tunables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _set_limit(task: Task, group: ThreadGroup, resource: int, soft: int, hard: i
     """Set a limit of ``group`` on behalf of ``task`` (do_prlimit)."""
     if resource >= RLIM_NLIMITS or soft > hard:
         raise LinuxError(EINVAL)
-    if resource == RLIMIT_NOFILE and hard > NR_OPEN:
+    if resource == RLIMIT_NOFILE and hard > tunables(task.kernel).nr_open:
         raise LinuxError(EPERM)
     if hard > group.limits[resource][1] and not task.cred.capable(CAP_SYS_RESOURCE):
         raise LinuxError(EPERM)

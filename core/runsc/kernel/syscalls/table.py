@@ -52,6 +52,7 @@ MODULES: tuple[str, ...] = (
     "prctl",
     "privileged",
     "process",
+    "process_memory",
     "random",
     "read_write",
     "resource",

@@ -14,6 +14,7 @@ from runsc.abi.signal import SI_KERNEL, SIGIO
 from runsc.kernel.credentials import CAP_LEASE
 from runsc.kernel.errors import WOULD_BLOCK, LinuxError
 from runsc.kernel.siginfo import SigInfo
+from runsc.kernel.tunables import tunables
 from runsc.kernel.vfs.fasync import F_OWNER_PID, POLL_MSG, FileOwner, band_of
 from runsc.kernel.wait import WaitQueue
 
@@ -84,7 +85,7 @@ class Leases:
             if lease.target == target or lease.target == F_UNLCK:
                 continue
             if lease.target == lease.kind:
-                grace = self.kernel.extra.get("lease-break-time", 45) * 1_000_000_000
+                grace = tunables(self.kernel).lease_break_time * 1_000_000_000
                 self.kernel.timers.add(monotonic_ns() + grace, lease.expire)
             lease.target = target
             lease.tell()
@@ -123,7 +124,7 @@ def set_lease(task: Task, file: File, fd: int, kind: int, openers: Callable[[Ino
         raise LinuxError(EACCES)
     if not inode.is_reg() or kind not in (F_RDLCK, F_WRLCK):
         raise LinuxError(EINVAL)
-    if not task.kernel.extra.get("leases-enable", 1):
+    if not tunables(task.kernel).leases_enable:
         raise LinuxError(EINVAL)
     readers, writers = openers(inode)
     if kind == F_RDLCK:

@@ -16,6 +16,7 @@ from runsc.kernel.fs.proc.mem import MemInode
 from runsc.kernel.fs.proc.net import net_files
 from runsc.kernel.fs.proc.node import ProcFile, ProcFs, ProcInode, parse_int
 from runsc.kernel.fs.proc.ns import NAMESPACES, NsLink
+from runsc.kernel.fs.proc.pagemap import PagemapInode
 from runsc.kernel.vfs.file import DirectoryFile, File
 from runsc.kernel.vfs.inode import DirEntry, Inode
 
@@ -428,6 +429,7 @@ def _entries() -> dict[bytes, tuple[int, int, Callable[[TaskDir, int], Inode]]]:
         ("net", S_IFDIR, lambda at, ino: NetDir(at.fs, at.target, ino)),
         ("attr", S_IFDIR, lambda at, ino: AttrDir(at.fs, at.target, ino)),
         ("mem", S_IFREG, lambda at, ino: MemInode(at.fs, at.target, S_IFREG | 0o600, ino)),
+        ("pagemap", S_IFREG, lambda at, ino: PagemapInode(at.fs, at.target, S_IFREG | 0o400, ino)),
         ("stat", S_IFREG, _make_stat),
         ("status", S_IFREG, _make_status),
     ]

@@ -7,11 +7,13 @@ from errno import EINVAL
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.fs.proc.node import ProcFile, ProcFs
 from runsc.kernel.ipc.namespace import ipc_tables
+from runsc.kernel.tunables import tunables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from runsc.kernel.kernel import Kernel
     from runsc.kernel.task import Task
 
 INT_MAX = 0x7FFFFFFF
@@ -114,3 +116,95 @@ def _ipc_file(fs: ProcFs, name: str, fields: tuple[str, ...], low: int, high: in
             setattr(limits, field, value)
 
     return vector_file(fs, get, put, low, high)
+
+
+# -- settings of the kernel that take effect ---------------------------------------------------------
+
+#: file: (field of Tunables, lowest, highest)
+_TUNABLES: dict[str, tuple[str, int, int]] = {
+    "fs/aio-max-nr": ("aio_max_nr", 0, ULONG_MAX),
+    "fs/file-max": ("file_max", 0, (1 << 63) - 1),
+    "fs/lease-break-time": ("lease_break_time", INT_MIN, INT_MAX),
+    "fs/leases-enable": ("leases_enable", 0, 1),
+    "fs/nr_open": ("nr_open", 64, INT_MAX & ~63),
+    "fs/pipe-max-size": ("pipe_max_size", 4096, 1 << 31),
+    "kernel/threads-max": ("threads_max", 1, INT_MAX),
+    "net/core/rmem_default": ("rmem_default", 2304, INT_MAX),
+    "net/core/rmem_max": ("rmem_max", 2304, INT_MAX),
+    "net/core/somaxconn": ("somaxconn", 0, INT_MAX),
+    "net/core/wmem_default": ("wmem_default", 4608, INT_MAX),
+    "net/core/wmem_max": ("wmem_max", 4608, INT_MAX),
+    "net/unix/max_dgram_qlen": ("max_dgram_qlen", INT_MIN, INT_MAX),
+    "vm/max_map_count": ("max_map_count", 0, INT_MAX),
+    "vm/overcommit_kbytes": ("overcommit_kbytes", 0, ULONG_MAX),
+    "vm/overcommit_memory": ("overcommit_memory", 0, 2),
+    "vm/overcommit_ratio": ("overcommit_ratio", 0, INT_MAX),
+}
+
+#: Settings that Linux takes for hints, or for what happens outside of a sandbox (writing back, swapping,
+#: what a crash does): they are kept and told. file: (value, lowest, highest)
+_HINTS: dict[str, tuple[int, int, int]] = {
+    "kernel/core_uses_pid": (0, INT_MIN, INT_MAX),
+    "kernel/panic": (0, INT_MIN, INT_MAX),
+    "vm/admin_reserve_kbytes": (8192, 0, ULONG_MAX),
+    "vm/dirty_background_ratio": (10, 0, 100),
+    "vm/dirty_expire_centisecs": (3000, 0, INT_MAX),
+    "vm/dirty_ratio": (20, 0, 100),
+    "vm/dirty_writeback_centisecs": (500, INT_MIN, INT_MAX),
+    "vm/min_free_kbytes": (67584, 0, INT_MAX),
+    "vm/nr_hugepages": (0, 0, 0),
+    "vm/panic_on_oom": (0, 0, 2),
+    "vm/swappiness": (60, 0, 200),
+    "vm/user_reserve_kbytes": (131072, 0, ULONG_MAX),
+    "vm/vfs_cache_pressure": (100, 0, INT_MAX),
+}
+
+#: The longest kernel.core_pattern (CORENAME_MAX_SIZE).
+_PATTERN_MAX = 128
+
+
+def tunable_files(fs: ProcFs, kernel: Kernel) -> dict[str, ProcFile]:
+    """The settings of the kernel: those with an effect, and those that are only kept."""
+    files = {name: _tunable_file(fs, kernel, *about) for name, about in _TUNABLES.items()}
+    for name, (value, low, high) in _HINTS.items():
+        files[name] = _kept_file(fs, kernel, name, value, low, high)
+    files["kernel/core_pattern"] = _core_pattern_file(fs, kernel)
+    files["kernel/pid_max"] = vector_file(
+        fs, lambda reader: (reader.pid_ns.limit,), _set_pid_max, 301, 1 << 22
+    )
+    return files
+
+
+def _tunable_file(fs: ProcFs, kernel: Kernel, field: str, low: int, high: int) -> ProcFile:
+    settings = tunables(kernel)
+
+    def put(writer: Task, values: list[int]) -> None:
+        value = values[0]
+        if field == "pipe_max_size":
+            value = max(4096, 1 << (value - 1).bit_length())
+        setattr(settings, field, value)
+
+    return vector_file(fs, lambda reader: (getattr(settings, field),), put, low, high)
+
+
+def _kept_file(fs: ProcFs, kernel: Kernel, name: str, value: int, low: int, high: int) -> ProcFile:
+    kept: dict[str, int] = kernel.extra.setdefault("sysctl", {})
+
+    def put(writer: Task, values: list[int]) -> None:
+        kept[name] = values[0]
+
+    return vector_file(fs, lambda reader: (kept.get(name, value),), put, low, high)
+
+
+def _core_pattern_file(fs: ProcFs, kernel: Kernel) -> ProcFile:
+    """Where a core would go. Nothing dumps core here, so a program behind ``|`` is never started."""
+    kept: dict[str, bytes] = kernel.extra.setdefault("core_pattern", {})
+
+    def store(writer: Task, data: bytes) -> None:
+        kept["pattern"] = data.split(b"\n", 1)[0].split(b"\0", 1)[0][: _PATTERN_MAX - 1]
+
+    return ProcFile(fs, lambda reader: kept.get("pattern", b"core") + b"\n", store)
+
+
+def _set_pid_max(writer: Task, values: list[int]) -> None:
+    writer.pid_ns.limit = values[0]

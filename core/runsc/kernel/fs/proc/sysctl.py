@@ -5,10 +5,12 @@ from __future__ import annotations
 from errno import EINVAL, EPERM
 from os import urandom
 
+from runsc.kernel.aio import in_use as aio_in_use
 from runsc.kernel.credentials import CAP_SYS_ADMIN
 from runsc.kernel.errors import LinuxError
 from runsc.kernel.fs.proc.node import ProcDir, ProcFile, ProcFs
-from runsc.kernel.fs.proc.settings import ipc_files
+from runsc.kernel.fs.proc.settings import ipc_files, tunable_files
+from runsc.kernel.tunables import tunables
 from runsc.kernel.version import MACHINE, RELEASE, VERSION
 
 TYPE_CHECKING = False
@@ -33,8 +35,6 @@ def random_uuid() -> str:
 _FIXED: dict[str, str] = {
     "kernel/arch": MACHINE,
     "kernel/cap_last_cap": "40",
-    "kernel/core_pattern": "core",
-    "kernel/core_uses_pid": "0",
     "kernel/dmesg_restrict": "1",
     "kernel/keys/maxbytes": "20000",
     "kernel/keys/maxkeys": "200",
@@ -44,7 +44,6 @@ _FIXED: dict[str, str] = {
     "kernel/ostype": "Linux",
     "kernel/overflowgid": "65534",
     "kernel/overflowuid": "65534",
-    "kernel/panic": "0",
     "kernel/perf_event_paranoid": "4",
     "kernel/printk": "4\t4\t1\t7",
     "kernel/pty/max": "4096",
@@ -55,41 +54,20 @@ _FIXED: dict[str, str] = {
     "kernel/random/write_wakeup_threshold": "256",
     "kernel/randomize_va_space": "2",
     "kernel/tainted": "0",
-    "kernel/threads-max": "60000",
     "kernel/unprivileged_bpf_disabled": "2",
     "kernel/version": VERSION,
-    "vm/admin_reserve_kbytes": "8192",
-    "vm/dirty_background_ratio": "10",
-    "vm/dirty_ratio": "20",
     "vm/legacy_va_layout": "0",
-    "vm/max_map_count": "65530",
-    "vm/min_free_kbytes": "67584",
     "vm/mmap_min_addr": "65536",
-    "vm/nr_hugepages": "0",
-    "vm/overcommit_kbytes": "0",
-    "vm/overcommit_memory": "0",
-    "vm/overcommit_ratio": "50",
-    "vm/panic_on_oom": "0",
-    "vm/swappiness": "60",
-    "vm/user_reserve_kbytes": "131072",
-    "vm/vfs_cache_pressure": "100",
-    "fs/aio-max-nr": "65536",
-    "fs/aio-nr": "0",
     "fs/dentry-state": "0\t0\t45\t0\t0\t0",
     "fs/epoll/max_user_watches": "1048576",
-    "fs/file-max": "9223372036854775807",
     "fs/inode-nr": "0\t0",
     "fs/inode-state": "0\t0\t0\t0\t0\t0\t0",
     "fs/inotify/max_queued_events": "16384",
     "fs/inotify/max_user_instances": "128",
     "fs/inotify/max_user_watches": "65536",
-    "fs/lease-break-time": "45",
-    "fs/leases-enable": "1",
     "fs/mount-max": "100000",
-    "fs/nr_open": "1048576",
     "fs/overflowgid": "65534",
     "fs/overflowuid": "65534",
-    "fs/pipe-max-size": "1048576",
     "fs/pipe-user-pages-hard": "0",
     "fs/pipe-user-pages-soft": "16384",
     "fs/protected_fifos": "0",
@@ -99,11 +77,6 @@ _FIXED: dict[str, str] = {
     "fs/suid_dumpable": "0",
     "net/core/netdev_max_backlog": "1000",
     "net/core/optmem_max": "131072",
-    "net/core/rmem_default": "212992",
-    "net/core/rmem_max": "212992",
-    "net/core/somaxconn": "4096",
-    "net/core/wmem_default": "212992",
-    "net/core/wmem_max": "212992",
     "net/ipv4/ip_default_ttl": "64",
     "net/ipv4/ip_forward": "0",
     "net/ipv4/ip_local_port_range": "32768\t60999",
@@ -128,7 +101,6 @@ _FIXED: dict[str, str] = {
     "net/ipv4/tcp_tw_reuse": "2",
     "net/ipv4/tcp_window_scaling": "1",
     "net/ipv4/tcp_wmem": "4096\t16384\t4194304",
-    "net/unix/max_dgram_qlen": "10",
     "user/max_user_namespaces": "0",
 }
 
@@ -141,6 +113,7 @@ def make_sysctl(fs: ProcFs, kernel: Kernel) -> ProcDir:
     root = ProcDir(fs)
     files: dict[str, ProcFile] = {name: ProcFile(fs, _line(value)) for name, value in _FIXED.items()}
     files.update(ipc_files(fs))
+    files.update(tunable_files(fs, kernel))
     boot_id = random_uuid()
     files["kernel/random/boot_id"] = ProcFile(fs, _line(boot_id))
     files["kernel/random/uuid"] = ProcFile(fs, lambda reader: f"{random_uuid()}\n")
@@ -148,10 +121,13 @@ def make_sysctl(fs: ProcFs, kernel: Kernel) -> ProcDir:
     files["kernel/domainname"] = ProcFile(
         fs, lambda reader: reader.nsproxy.uts.domainname + b"\n", _set_domainname
     )
-    files["kernel/pid_max"] = ProcFile(fs, lambda reader: f"{reader.pid_ns.limit}\n")
     files["kernel/ns_last_pid"] = ProcFile(fs, lambda reader: f"{reader.pid_ns.last}\n")
+    files["fs/aio-nr"] = ProcFile(fs, lambda reader: f"{aio_in_use(kernel)}\n")
     files["kernel/pty/nr"] = ProcFile(fs, lambda reader: f"{_ptys(reader)}\n")
-    files["fs/file-nr"] = ProcFile(fs, lambda reader: f"{_open_files(kernel)}\t0\t9223372036854775807\n")
+    settings = tunables(kernel)
+    files["fs/file-nr"] = ProcFile(
+        fs, lambda reader: f"{_open_files(kernel)}\t0\t{settings.file_max}\n"
+    )
     for name, file in sorted(files.items()):
         *parents, last = name.split("/")
         directory = root
