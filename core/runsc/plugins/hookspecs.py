@@ -25,7 +25,9 @@ a third (``open_filesystem``, for its half outside of the sandbox); one class ma
 
 What they make says in ``host_calls()`` and ``capabilities()`` what it needs of the host once the sandbox
 runs; everything else is forbidden then, importing modules included. ``make_*`` runs where no host file can
-be written but those that the plugin names in its attribute ``opens``, as in ``opens = ("/dev/kvm",)``.
+be written but those that the plugin names in its attribute ``opens``, as in ``opens = ("/dev/kvm",)``. A
+plugin that writes a file which the user names opens it in a method ``prepare(config)``, which is called
+before that.
 
 A hook may raise ``RunscError`` to say what is wrong and what to do about it; anything else it raises is
 reported as the plugin's bug.

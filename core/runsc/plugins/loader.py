@@ -64,18 +64,34 @@ class Plugin:
 
     def make(self, config: Config, **more: object) -> Any:
         """What the plugin is there for; ``more``: what else its hook takes. Raises ``RunscError``."""
-        return self._call(self.hooks.make, config, **more)
+        return self._made(self.hooks.make, config, **more)
+
+    def prepare(self, config: Config) -> None:
+        """Let it do what ``make`` can't do any more, if there is anything. Raises ``RunscError``."""
+        prepare = getattr(self.instance, "prepare", None)
+        if prepare is not None:
+            self._call(prepare, config)
 
     def opener(self, config: Config) -> Opener:
         """The outer half of a file system. Raises ``RunscError``."""
         assert self.hooks.opener is not None
-        opener: Opener = self._call(self.hooks.opener, config)
+        opener: Opener = self._made(self.hooks.opener, config)
         return opener
+
+    def _made(self, hook: Callable[..., Any], config: Config, **more: object) -> Any:
+        made = self._call(hook, config, **more)
+        if made is None:
+            entry = self.entry
+            raise RunscError(
+                f"{entry.kind} {entry.name} ({entry.origin}) made nothing",
+                f"report this to {entry.distribution}, or choose another --{FLAG_OF[entry.kind]}",
+            )
+        return made
 
     def _call(self, hook: Callable[..., Any], config: Config, **more: object) -> Any:
         entry = self.entry
         try:
-            made = hook(config=config, **more)
+            return hook(config=config, **more)
         except RunscError:
             raise
         except Exception as error:
@@ -86,12 +102,6 @@ class Plugin:
                 f"{entry.kind} {entry.name} ({entry.origin}) failed to start: {_describe(error)}",
                 f"report this to {entry.distribution}, or choose another --{FLAG_OF[entry.kind]}",
             ) from error
-        if made is None:
-            raise RunscError(
-                f"{entry.kind} {entry.name} ({entry.origin}) made nothing",
-                f"report this to {entry.distribution}, or choose another --{FLAG_OF[entry.kind]}",
-            )
-        return made
 
 
 def load(kind: str, name: str, installed: list[Entry] | None = None) -> Plugin:

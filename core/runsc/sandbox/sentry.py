@@ -252,6 +252,8 @@ def _with_plugins(
         from runsc.plugins.observers import make_observers
 
         observers = make_observers(config, installed)
+    for plugin in plugins:
+        plugin.prepare(config)
     jail = Jail(config.jail, plugins, log, listener, observers)
     made: list[Any] = []
     try:
