@@ -183,9 +183,12 @@ def make(name: str) -> Platform:
 def _params() -> Iterator[object]:
     for name in sorted(PLATFORMS):
         device = DEVICES.get(name)
-        absent = device is not None and not os.access(device, os.R_OK | os.W_OK)
-        marks = [getattr(pytest.mark, name), pytest.mark.skipif(absent, reason=f"needs {device}")]
-        yield pytest.param(name, marks=marks) if device else name
+        if device is None:
+            yield name
+        else:
+            absent = not os.access(device, os.R_OK | os.W_OK)
+            marks = [getattr(pytest.mark, name), pytest.mark.skipif(absent, reason=f"needs {device}")]
+            yield pytest.param(name, marks=marks)
 
 
 @pytest.fixture(params=_params())
