@@ -62,7 +62,6 @@ def test_version(call: Call) -> None:
         (["state", "../c1"], '"../c1" can\'t be the id of a container: use letters, digits and the characters _ + - .'),
         (["create", "--bundle=/nowhere", "c1"], "can't read /nowhere/config.json: No such file or directory: a bundle is a directory with a config.json: 'runsc spec' makes one"),
         (["--platform=nope", "do", "true"], "unknown platform nope: there are: ptrace, systrap, kvm"),
-        (["--fs=gofer", "do", "true"], "filesystem gofer is not installed: installed: direct"),
         (["--network=sandbox", "do", "true"], "--network=sandbox needs a network namespace of its own, and this is the host's: start runsc in one ('ip netns exec NAME runsc ...'), or use --network=host or --network=none"),
         (["plugins", "--format=xml"], "Invalid value for '--format': 'xml' is not one of 'text', 'json': 'runsc help' shows how it is written"),
     ],

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.callgrind, pytest.mark.timeout(120)]
 CEILINGS = {
     ("--version",): (0.0, "the tables of flags and commands and the parser; no typing, re, enum, json"),
     ("state", "x"): (3.4, "the same, and one look at the state directory"),
-    ("kill", "x", "TERM"): (5.4, "the same, with the names of signals"),
+    ("kill", "x", "TERM"): (5.8, "the same, with the names of signals"),
     ("delete", "x"): (4.0, "as state"),
 }
 

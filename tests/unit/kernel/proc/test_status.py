@@ -94,7 +94,7 @@ def test_status_lines_have_the_hosts_shape() -> None:
         found = {}
         for line in text.splitlines():
             key, _, value = line.partition(":")
-            found[key] = re.sub(r"[0-9a-f]+", "0", re.sub(r" +(?=\d)", " ", value))
+            found[key] = re.sub(r"[0-9a-f]+", "0", re.sub(r"\s+(?=\d)", " ", value))
         return found
 
     theirs = shapes(host("/proc/self/status"))
