@@ -16,6 +16,7 @@ SOURCES = (
     "frame.c",
     "memory.c",
     "notify.c",
+    "patch.c",
     "python.c",
     "signals.c",
     "slots.c",
@@ -40,9 +41,9 @@ ffi.cdef(
 
     struct sy_space;
     struct sy_thread;
-    struct sy_engine { uint64_t gate, region, slot_size, task_size, min_address; ...; };
+    struct sy_engine { uint64_t gate, region, slot_size, task_size, min_address, thunks_at; ...; };
 
-    struct sy_engine *sy_open(int *err);
+    struct sy_engine *sy_open(int patch, int *err);
     void sy_close(struct sy_engine *e);
     void sy_free(struct sy_engine *e);
     struct sy_thread *sy_template(struct sy_engine *e, int *err);
@@ -65,6 +66,11 @@ ffi.cdef(
     void sy_thread_drop(struct sy_engine *e, struct sy_thread *t);
     void sy_thread_release(struct sy_engine *e, struct sy_thread *t);
     void sy_thread_interrupt(struct sy_engine *e, struct sy_thread *t);
+    int sy_unpatched(struct sy_engine *e, struct sy_thread *t);
+    void sy_patch_undo(struct sy_engine *e, struct sy_space *s, uint64_t start, uint64_t end, int restore);
+    void sy_thread_answer(struct sy_engine *e, struct sy_thread *t, int nr, uint32_t value);
+    void sy_thread_forget(struct sy_engine *e, struct sy_thread *t);
+    void sy_answers(struct sy_engine *e, int on);
     void sy_thread_regs_set(struct sy_engine *e, struct sy_thread *t);
     int64_t sy_thread_get_fpu(struct sy_engine *e, struct sy_thread *t, void *buf, uint64_t len);
     int64_t sy_thread_set_fpu(struct sy_engine *e, struct sy_thread *t, const void *buf, uint64_t len);

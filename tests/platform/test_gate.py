@@ -189,6 +189,7 @@ def test_a_forged_event_with_a_wild_frame(gate, other, sp):
     elif sp == "end":
         sp = gate.region + gate.slot_size - 64
     store = asm.mov("rax", sp) + asm.mov("rdi", gate.region + SP) + asm.STORE
+    store += asm.mov("rdi", gate.region + SIGNO) + b"\xc7\x07" + struct.pack("<I", signal.SIGSEGV)
     publish = (
         asm.mov("rdi", gate.region + STATE) + b"\xc7\x07\x01\x00\x00\x00" + asm.FOREVER
     )  # movl $1,(%rdi)

@@ -42,8 +42,11 @@ void sy_go(struct sy_engine *e, struct sy_thread *t) {
     }
     if (e->current == t)
         e->current = NULL;
-    if (t->dirty)
-        sy_frame_write(t);
+    if (t->patched) {
+        sy_set64(t->slot, S_RESULT, t->regs.rax);
+        t->patched = 0;
+    } else if (t->dirty)
+        sy_frame_write(e, t);
     else
         /* the only register that an answer changes: G_RAX, at sp + 8 + 40 + 13 * 8 */
         sy_set64(t->slot + (t->sp - t->slot_at), 152, t->regs.rax);
@@ -131,6 +134,9 @@ static int await(struct sy_engine *e, struct sy_thread *t, uint32_t state, struc
         }
     }
 }
+
+/* Until it stops. 0 or SY_GONE. */
+int sy_await_event(struct sy_engine *e, struct sy_thread *t) { return await(e, t, ST_EVENT, NULL, 0); }
 
 int sy_await(struct sy_engine *e, struct sy_thread *t, struct sy_expected *expected, int n) {
     return await(e, t, ST_DONE, expected, n);
@@ -224,7 +230,18 @@ int64_t sy_space_call(struct sy_engine *e, struct sy_space *s, long nr, uint64_t
         sy_writable_cut(s, a0, a0 + a1);
         sy_writable_cut(s, a4, a4 + a2);
     }
-    rc = call(e, p.t, nr, args);
+    if (nr == SYS_mremap || (nr == SYS_mprotect && a3 != SY_OURS))
+        sy_patch_undo(e, s, a0, a0 + a1, 1);
+    if (p.t->patched && needs_confirmation(nr, args) && sy_unpatched(e, p.t) < 0)
+        rc = SY_GONE;
+    else
+        rc = call(e, p.t, nr, args);
+    if (nr == SYS_mremap && a4 != 0 && a4 != a0)
+        sy_patch_undo(e, s, a4, a4 + a2, 0);
+    if ((nr == SYS_munmap && rc == 0) || (nr == SYS_mmap && rc == (int64_t)a0)) {
+        sy_patch_undo(e, s, a0, a0 + a1, 0);
+        sy_patch_code(e, s, nr, a0, a1, a2, a3);
+    }
     if (rc == (nr == SYS_mmap ? (int64_t)a0 : 0) && (nr == SYS_mmap || nr == SYS_mprotect) &&
         (a2 & PROT_WRITE) && (nr == SYS_mprotect || (a3 & MAP_ANONYMOUS)))
         sy_writable_add(s, a0, a0 + a1);
@@ -341,7 +358,9 @@ static struct sy_thread *fork_process(struct sy_engine *e, struct sy_thread *par
     }
     s->chunks[s->nchunks++] = chunk;
     memcpy(s->writable, from->writable, sizeof s->writable);
-    *err = sy_slot_take(e, s);
+    *err = sy_patch_copy(e, from, s);
+    if (*err == 0)
+        *err = sy_slot_take(e, s);
     if (*err < 0)
         goto no_slot;
     t = sy_thread_new(e, s, 0, *err);
@@ -418,6 +437,10 @@ struct sy_thread *sy_clone(struct sy_engine *e, struct sy_thread *parent, int as
         return NULL;
     }
     sy_copies_flush(e);
+    if (sy_unpatched(e, parent) < 0) {
+        *err = SY_GONE;
+        return NULL;
+    }
     parent->refs++;
     t = as_thread ? spawn(e, parent, err) : fork_process(e, parent, err);
     sy_thread_drop(e, parent);

@@ -15,6 +15,11 @@
 #include <sys/user.h>
 
 #define SY_PAGE 4096
+#define SY_CODE 32          /* ranges where calls may be patched, for each process */
+#define SY_SITES 4096       /* patched call sites, of all processes */
+#define SY_THUNKS_SIZE (SY_SITES * (uint64_t)THUNK_SIZE)
+#define SY_OURS 0x5359      /* an mprotect that isn't the kernel's: its fourth argument, which means nothing */
+#define SY_TABLE 0x10000UL  /* their jump table, in every address space */
 #define SY_WRITABLE 8       /* ranges remembered as writable, for each process */
 #define SY_FIRST_SLOTS 16   /* slots of a new process */
 #define SY_MORE_SLOTS 64    /* slots of each further chunk */
@@ -59,6 +64,7 @@ struct sy_thread {
     unsigned queued : 1;      /* event set, not delivered */
     unsigned interrupted : 1; /* an INTERRUPTED is owed */
     unsigned released : 1;    /* the kernel wants no more events of it */
+    unsigned patched : 1;     /* its call came through a thunk: there is no frame */
     unsigned woken : 1;       /* slept when it was last told something: where it runs now is unknown */
     int refs;                 /* one for Python, one for the engine until it ended */
     int slot_index;
@@ -72,6 +78,7 @@ struct sy_thread {
     struct sy_thread *next_queued;         /* engine->queue */
     struct sy_thread *run_next, *run_prev; /* engine->running */
     /* Copies that go with the answer (copies.c): queued ones, and where in the slot the next one goes. */
+    uint32_t answers; /* valid ones (patch.c) */
     uint32_t room; /* what was put in S_ROOM */
     uint32_t out_end;
     int stale; /* what was copied ahead may not be what is in memory any more */
@@ -102,14 +109,35 @@ struct sy_space {
     uint8_t *busy;              /* a byte a slot */
     int nbusy;
     int next_slot;
+    struct sy_range code[SY_CODE]; /* private mappings of files, executable and read-only */
+    uint16_t *sites;               /* patched ones, by their numbers */
+    int nsites, room_sites;
+    uint64_t site_low, site_high; /* they lie between */
     struct sy_range writable[SY_WRITABLE]; /* known to be; empty: start == end */
     unsigned next_writable;
 };
 
+/* One patched call site; its number is also that of its thunk and of its entry in the jump table. */
+struct sy_site {
+    uint64_t addr, back; /* where it begins, and where the call returns */
+    uint32_t refs;       /* address spaces */
+    uint8_t length, old[8], new[8];
+};
+
+/* Calls that were made at a place: how often, lately. */
+struct sy_heat {
+    uint64_t at;
+    struct sy_space *space;
+    uint32_t count;
+};
+
+#define SY_HEAT 1024
+
 struct sy_control {
     volatile uint32_t sleeping, cpu, eventfd, parent;
     uint64_t one, spin, patience[2], mask, top;
-    uint8_t unused[C_AHEAD - C_TOP - 8];
+    uint8_t unused[C_ANSWERS - C_TOP - 8];
+    uint8_t answers[512];
     uint32_t ahead[AHEAD_CALLS];
 };
 
@@ -131,6 +159,12 @@ struct sy_engine {
     uint64_t xfeatures;
     struct sy_control *control;
     int control_fd, eventfd, listener;
+    uint64_t thunks_at; /* in every address space */
+    uint8_t *thunks;    /* ours; NULL: nothing is patched */
+    uint64_t *table;
+    int thunks_fd, table_fd;
+    struct sy_site *sites;
+    struct sy_heat *heat;
     struct sy_thread *current; /* whose system call is being answered, if its copies are still good */
     uint64_t looked;           /* when poll_fd was last looked at, in TSC ticks */
     struct sy_space *spaces;
@@ -188,7 +222,7 @@ void sy_space_unref(struct sy_engine *e, struct sy_space *s);
 void sy_frame_read(struct sy_engine *e, struct sy_thread *t);
 int sy_frame_place(struct sy_engine *e, struct sy_thread *t, uint64_t sp);
 void sy_frame_copy(struct sy_engine *e, const struct sy_thread *from, struct sy_thread *to);
-void sy_frame_write(struct sy_thread *t);
+void sy_frame_write(struct sy_engine *e, struct sy_thread *t);
 uint64_t sy_stack_size(struct sy_engine *e, uint64_t frame_bytes);
 int sy_frame_measure(struct sy_engine *e, struct sy_thread *t);
 int sy_frame_event(struct sy_engine *e, struct sy_thread *t);
@@ -196,6 +230,7 @@ int sy_frame_event(struct sy_engine *e, struct sy_thread *t);
 /* command.c */
 void sy_post(struct sy_engine *e, struct sy_thread *t, uint32_t state);
 int sy_await(struct sy_engine *e, struct sy_thread *t, struct sy_expected *expected, int n);
+int sy_await_event(struct sy_engine *e, struct sy_thread *t);
 void sy_go(struct sy_engine *e, struct sy_thread *t);
 
 /* copies.c */
@@ -209,6 +244,24 @@ void sy_copies_stale(struct sy_engine *e, struct sy_space *s);
 void sy_writable_add(struct sy_space *s, uint64_t start, uint64_t end);
 void sy_writable_cut(struct sy_space *s, uint64_t start, uint64_t end);
 void sy_ahead(struct sy_engine *e, int nr, uint32_t plan);
+
+/* patch.c */
+int sy_patch_open(struct sy_engine *e);
+void sy_patch_close(struct sy_engine *e);
+int sy_patch_map(struct sy_engine *e);
+void sy_patch_consider(struct sy_engine *e, struct sy_thread *t);
+void sy_patch_undo(struct sy_engine *e, struct sy_space *s, uint64_t start, uint64_t end, int restore);
+int sy_patch_copy(struct sy_engine *e, struct sy_space *from, struct sy_space *to);
+void sy_patch_free(struct sy_engine *e, struct sy_space *s);
+void sy_patch_hide(struct sy_engine *e, struct sy_space *s, uint64_t addr, uint8_t *data, uint64_t len);
+uint64_t sy_patch_to_guest(struct sy_engine *e, uint64_t rip);
+uint64_t sy_patch_to_host(struct sy_engine *e, struct sy_space *s, uint64_t rip);
+void sy_patch_code(struct sy_engine *e, struct sy_space *s, long nr, uint64_t addr, uint64_t len, uint64_t prot,
+                   uint64_t flags);
+int sy_unpatched(struct sy_engine *e, struct sy_thread *t);
+void sy_thread_answer(struct sy_engine *e, struct sy_thread *t, int nr, uint32_t value);
+void sy_thread_forget(struct sy_engine *e, struct sy_thread *t);
+void sy_answers(struct sy_engine *e, int on);
 
 /* python.c */
 int sy_python_install(void);
@@ -237,7 +290,7 @@ enum sy_way { SY_QUICK, SY_PATIENT };
 #define SY_POLL_READY ((struct sy_thread *)-1) /* poll_fd is readable */
 
 /* Called from Python. */
-struct sy_engine *sy_open(int *err);
+struct sy_engine *sy_open(int patch, int *err);
 void sy_close(struct sy_engine *e);
 void sy_free(struct sy_engine *e);
 struct sy_thread *sy_template(struct sy_engine *e, int *err);

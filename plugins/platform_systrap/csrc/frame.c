@@ -25,6 +25,9 @@
 #define RED_ZONE 128
 #define MAGIC1 0x46505853U
 
+extern const char stub_start[], stub_call[], stub_saved[], stub_answer[], stub_answered[], stub_yielded[],
+    stub_answer_end[];
+
 enum { G_R8, G_R9, G_R10, G_R11, G_R12, G_R13, G_R14, G_R15, G_RDI, G_RSI, G_RBP, G_RBX, G_RDX, G_RAX,
        G_RCX, G_RSP, G_RIP, G_EFLAGS, G_SEGMENTS, G_ERR, G_TRAPNO, G_OLDMASK, G_CR2, G_COUNT };
 
@@ -70,7 +73,7 @@ void sy_frame_read(struct sy_engine *e, struct sy_thread *t) {
     r->rax = g[G_RAX];
     r->rcx = g[G_RCX];
     r->rsp = g[G_RSP];
-    r->rip = g[G_RIP];
+    r->rip = sy_patch_to_guest(e, g[G_RIP]);
     r->eflags = g[G_EFLAGS];
     r->cs = g[G_SEGMENTS] & 0xffff;
     r->ss = g[G_SEGMENTS] >> 48;
@@ -78,6 +81,8 @@ void sy_frame_read(struct sy_engine *e, struct sy_thread *t) {
     r->ds = r->es = r->fs = r->gs = 0;
     r->fs_base = sy_get64(t->slot, S_FS);
     r->gs_base = sy_get64(t->slot, S_GS);
+    if (r->gs_base == t->slot_at) /* ours while the guest doesn't use it */
+        r->gs_base = 0;
     t->trapno = (int32_t)g[G_TRAPNO];
     t->err = (int32_t)g[G_ERR];
     t->fp = find_fp(e, t);
@@ -85,7 +90,7 @@ void sy_frame_read(struct sy_engine *e, struct sy_thread *t) {
 }
 
 /* Put t->regs into the frame. */
-void sy_frame_write(struct sy_thread *t) {
+void sy_frame_write(struct sy_engine *e, struct sy_thread *t) {
     uint8_t *f = frame(t);
     const struct user_regs_struct *r = &t->regs;
     uint64_t g[G_SEGMENTS + 1];
@@ -106,12 +111,12 @@ void sy_frame_write(struct sy_thread *t) {
     g[G_RAX] = r->rax;
     g[G_RCX] = r->rcx;
     g[G_RSP] = r->rsp;
-    g[G_RIP] = r->rip;
+    g[G_RIP] = sy_patch_to_host(e, t->space, r->rip);
     g[G_EFLAGS] = r->eflags;
     g[G_SEGMENTS] = (r->cs & 0xffff) | (uint64_t)(r->ss & 0xffff) << 48;
     memcpy(f + GREGS, g, sizeof g);
     sy_set64(t->slot, S_FS, r->fs_base);
-    sy_set64(t->slot, S_GS, r->gs_base);
+    sy_set64(t->slot, S_GS, r->gs_base == 0 && e->thunks != NULL ? t->slot_at : r->gs_base);
     sy_set32(t->slot, S_FLAGS, 3);
     t->dirty = 0;
 }
@@ -166,11 +171,59 @@ static int set_syscall(struct sy_thread *t, uint32_t arch) {
     return SY_SYSCALL;
 }
 
+/* A call that came through a thunk: there is no frame, and only what is needed is here. */
+static int set_thunk_call(struct sy_thread *t) {
+    for (unsigned i = 0; i < 6; i++)
+        t->args[i] = sy_get64(t->slot, S_ARGS + 8 * i);
+    t->nr = (int32_t)sy_get32(t->slot, S_NR);
+    t->regs.rax = (uint64_t)-ENOSYS;
+    t->patched = 1;
+    t->dirty = 0;
+    return SY_SYSCALL;
+}
+
+/* Interrupted in the gate, on the way from a thunk or back to it: what the registers would be just before, or
+ * just after. */
+static void unwind(struct sy_engine *e, struct sy_thread *t) {
+    struct user_regs_struct *r = &t->regs;
+    uint64_t at = r->rip - e->gate + (uint64_t)stub_start;
+
+    if (at == (uint64_t)stub_answered) {
+        r->rip = r->rcx;
+    } else if (at >= (uint64_t)stub_yielded && at < (uint64_t)stub_answer_end) {
+        r->rax = 0;
+        r->rip = sy_get64(t->slot, S_TAIL);
+    } else if ((at >= (uint64_t)stub_call && at < (uint64_t)stub_saved) ||
+               (at >= (uint64_t)stub_answer && at < (uint64_t)stub_answer_end)) {
+        r->rip = r->rcx - THUNK_TAIL + THUNK_RESTART;
+    } else {
+        r->rdi = sy_get64(t->slot, S_ARGS);
+        r->rsi = sy_get64(t->slot, S_ARGS + 8);
+        r->rdx = sy_get64(t->slot, S_ARGS + 16);
+        r->r10 = sy_get64(t->slot, S_ARGS + 24);
+        r->r8 = sy_get64(t->slot, S_ARGS + 32);
+        r->r9 = sy_get64(t->slot, S_ARGS + 40);
+        r->rbx = sy_get64(t->slot, S_SAVED);
+        r->rbp = sy_get64(t->slot, S_SAVED + 8);
+        r->r12 = sy_get64(t->slot, S_SAVED + 16);
+        r->r13 = sy_get64(t->slot, S_SAVED + 24);
+        r->r14 = sy_get64(t->slot, S_SAVED + 32);
+        r->r15 = sy_get64(t->slot, S_SAVED + 40);
+        r->rax = sy_get64(t->slot, S_RESULT);
+        r->rip = sy_get64(t->slot, S_TAIL);
+    }
+    r->rip = sy_patch_to_guest(e, r->rip);
+    r->rcx = r->rip;
+    t->dirty = 1;
+}
+
 /* What the handler published. SY_NONE: nothing for the kernel; negative: nonsense. */
 int sy_frame_event(struct sy_engine *e, struct sy_thread *t) {
     uint64_t info[4];
     int signo = (int)sy_get32(t->slot, S_SIGNO), code;
 
+    if (signo == 0 && e->thunks != NULL)
+        return set_thunk_call(t);
     if (sy_frame_place(e, t, sy_get64(t->slot, S_SP)) < 0)
         return -EINVAL;
     sy_frame_read(e, t);
@@ -181,8 +234,15 @@ int sy_frame_event(struct sy_engine *e, struct sy_thread *t) {
     case SIGSYS:
         return set_syscall(t, (uint32_t)(info[3] >> 32));
     case STUB_INTERRUPT:
+        if (t->regs.rip - e->gate < STUB_PAGE)
+            unwind(e, t);
         return t->interrupted ? SY_INTERRUPTED : SY_NONE;
     case SIGSEGV:
+        if (sy_patch_to_host(e, t->space, t->regs.rip) != t->regs.rip) {
+            t->dirty = 1; /* somebody has jumped to a patched system call instruction */
+            return SY_NONE;
+        }
+        return fault(t, signo, code, info[2], t->trapno, t->err);
     case SIGBUS:
     case SIGFPE:
     case SIGILL:
@@ -224,7 +284,7 @@ static void normalise(uint8_t *area) {
 int64_t sy_thread_get_fpu(struct sy_engine *e, struct sy_thread *t, void *buf, uint64_t len) {
     uint8_t *area = buf;
 
-    if (t->space->dead || t->space->released)
+    if (t->space->dead || t->space->released || sy_unpatched(e, t) < 0)
         return SY_GONE;
     if (t->fp == 0 || e->xsave_size == 0 || len < e->xsave_size)
         return -EINVAL;
@@ -237,10 +297,11 @@ int64_t sy_thread_get_fpu(struct sy_engine *e, struct sy_thread *t, void *buf, u
 
 /* `buf` is sanitised and has the size of what sy_thread_get_fpu gives. */
 int64_t sy_thread_set_fpu(struct sy_engine *e, struct sy_thread *t, const void *buf, uint64_t len) {
-    uint8_t *area = t->slot + t->fp;
+    uint8_t *area;
 
-    if (t->space->dead || t->space->released)
+    if (t->space->dead || t->space->released || sy_unpatched(e, t) < 0)
         return SY_GONE;
+    area = t->slot + t->fp;
     if (t->fp == 0 || len != e->xsave_size)
         return -EINVAL;
     memcpy(area, buf, SW_RESERVED);

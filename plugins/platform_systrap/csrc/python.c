@@ -137,7 +137,7 @@ static PyObject *read_memory(PyObject *self, PyObject *const *args, Py_ssize_t n
     if (bad || bad_length || addr < e->min_address || addr >= e->task_size || length == 0)
         return PyBytes_FromStringAndSize(NULL, 0);
     copied = sy_copied(e, s, addr, length);
-    if (copied != NULL && !s->released && !s->dead)
+    if (copied != NULL && (s->nsites == 0 || addr >= s->site_high || addr + length <= s->site_low) && !s->released && !s->dead)
         return PyBytes_FromStringAndSize((const char *)copied, (Py_ssize_t)length);
     if (length > e->task_size - addr)
         length = e->task_size - addr;
@@ -150,6 +150,7 @@ static PyObject *read_memory(PyObject *self, PyObject *const *args, Py_ssize_t n
         PyErr_SetNone(gone);
         return NULL;
     }
+    sy_patch_hide(e, s, addr, (uint8_t *)PyBytes_AsString(data), (uint64_t)got);
     if ((uint64_t)got != length) {
         PyObject *shorter = PyBytes_FromStringAndSize(PyBytes_AsString(data), (Py_ssize_t)got);
         Py_DecRef(data);

@@ -102,6 +102,7 @@ int sy_slot_take(struct sy_engine *e, struct sy_space *s) {
         return -ENOMEM;
     memset(slot, 0, S_BUFFER);
     sy_set32(slot, S_ROOM, S_FIRST_ROOM);
+    sy_set64(slot, S_SELF, sy_slot_guests(e, index));
     s->busy[index] = 1;
     s->nbusy++;
     s->next_slot = index < 4 ? 0 : index; /* keep to the first pages while there are few */

@@ -17,11 +17,28 @@
 /* Segment limit of the host's per-processor descriptor: the processor's number (as the vDSO's getcpu). */
 #define CPU_TO_EAX "mov $0x7b, %eax\n lsl %eax, %eax\n and $0xfff, %eax\n"
 
+/* All but rax and rbx, of a call that came through a thunk. */
+#define RESTORE                                                                                                \
+    " mov " STR(S_ARGS) "+0(%rbx), %rdi\n"                                                                      \
+    " mov " STR(S_ARGS) "+8(%rbx), %rsi\n"                                                                      \
+    " mov " STR(S_ARGS) "+16(%rbx), %rdx\n"                                                                     \
+    " mov " STR(S_ARGS) "+24(%rbx), %r10\n"                                                                     \
+    " mov " STR(S_ARGS) "+32(%rbx), %r8\n"                                                                      \
+    " mov " STR(S_ARGS) "+40(%rbx), %r9\n"                                                                      \
+    " mov " STR(S_SAVED) "+8(%rbx), %rbp\n"                                                                     \
+    " mov " STR(S_SAVED) "+16(%rbx), %r12\n"                                                                    \
+    " mov " STR(S_SAVED) "+24(%rbx), %r13\n"                                                                    \
+    " mov " STR(S_SAVED) "+32(%rbx), %r14\n"                                                                    \
+    " mov " STR(S_SAVED) "+40(%rbx), %r15\n"                                                                    \
+    " mov " STR(S_TAIL) "(%rbx), %rcx\n"
+
 __asm__(
     ".pushsection .text\n"
     ".balign 64\n"
-    ".globl stub_start, stub_end, stub_handler, stub_return, stub_cas\n"
-    ".hidden stub_start, stub_end, stub_handler, stub_return, stub_cas\n"
+    ".globl stub_start, stub_end, stub_handler, stub_return, stub_cas, stub_call, stub_saved\n"
+    ".globl stub_answer, stub_answered, stub_yielded, stub_answer_end\n"
+    ".hidden stub_start, stub_end, stub_handler, stub_return, stub_cas, stub_call, stub_saved\n"
+    ".hidden stub_answer, stub_answered, stub_yielded, stub_answer_end\n"
     "stub_start:\n"
     " .fill " STR(STUB_QUIET) ", 1, 0xcc\n"
 
@@ -213,6 +230,8 @@ __asm__(
     " je .Lcas\n"
     " cmp $" STR(ST_EXIT) ", %eax\n"
     " je .Lexit\n"
+    " cmp $" STR(ST_TRAP) ", %eax\n"
+    " je .Lagain\n"
     " mov %eax, %r14d\n"
     " mov " STR(S_FORK) "+0(%rbx), %r12\n"
     " mov " STR(S_FORK) "+8(%rbx), %r13\n"
@@ -282,6 +301,11 @@ __asm__(
 
     /* A signal while we were at work: rax: where, from stub_start on. */
     ".Lin_gate:\n"
+    " cmp $" STR(STUB_INTERRUPT) ", %edi\n"
+    " je .Linterrupt\n"
+    " lea .Ltrap(%rip), %rcx\n"
+    " cmp $stub_check - stub_start, %eax\n"
+    " je 1f\n"
     " lea .Lcas_failed(%rip), %rcx\n"
     " cmp $stub_cas - stub_start, %eax\n"
     " je 1f\n"
@@ -299,6 +323,98 @@ __asm__(
     " syscall\n"
     " ud2\n"
 
+    /* An interruption during a call that came through a thunk. Once it is published, the kernel learns of it, and
+     * needs no interruption; nor where that will happen. */
+    ".Linterrupt:\n"
+    " cmp $stub_saved - stub_start, %eax\n"
+    " jae 1f\n"
+    " cmp $stub_call - stub_start, %eax\n"
+    " jae .Ltake\n"
+    "1: cmp $stub_answer - stub_start, %eax\n"
+    " jb 1f\n"
+    " cmp $stub_left - stub_start, %eax\n"
+    " jb .Ltake\n"
+    "1: cmpl $" STR(ST_GO) ", " SLOT(S_STATE) "\n"
+    " je .Ltake\n"
+    " jmp .Lback\n"
+
+    /* From a thunk. eax: the call's number; rcx: where in the thunk to go on; r11 and the flags are free, as
+     * after a system call. GS base is the slot, or the guest has taken it for itself. */
+    "stub_call:\n"
+    " rdgsbase %r11\n"
+    "stub_check:\n"
+    " cmp %r11, %gs:" STR(S_SELF) "\n"
+    " jne .Ltrap\n"
+    " mov %eax, %eax\n"
+    " cmp $512, %eax\n"
+    " jae 1f\n"
+    " lea " CTL(C_ANSWERS) ", %r11\n"
+    " movzbl (%r11, %rax), %r11d\n"
+    " test %r11d, %r11d\n"
+    " jnz .Lanswer\n"
+    "1:\n"
+    " mov %rdi, %gs:" STR(S_ARGS) "+0\n"
+    " mov %rsi, %gs:" STR(S_ARGS) "+8\n"
+    " mov %rdx, %gs:" STR(S_ARGS) "+16\n"
+    " mov %r10, %gs:" STR(S_ARGS) "+24\n"
+    " mov %r8, %gs:" STR(S_ARGS) "+32\n"
+    " mov %r9, %gs:" STR(S_ARGS) "+40\n"
+    " mov %rbx, %gs:" STR(S_SAVED) "+0\n"
+    " mov %rbp, %gs:" STR(S_SAVED) "+8\n"
+    " mov %r12, %gs:" STR(S_SAVED) "+16\n"
+    " mov %r13, %gs:" STR(S_SAVED) "+24\n"
+    " mov %r14, %gs:" STR(S_SAVED) "+32\n"
+    " mov %r15, %gs:" STR(S_SAVED) "+40\n"
+    " mov %rcx, %gs:" STR(S_TAIL) "\n"
+    " mov %eax, %gs:" STR(S_NR) "\n"
+    " movl $0, %gs:" STR(S_SIGNO) "\n"
+    " movl $0, %gs:" STR(S_PLAN) "\n"
+    " movl $" STR(ST_DONE) ", %gs:" STR(S_STATE) "\n" /* what was answered before is history */
+    " rdgsbase %r11\n"
+    "stub_saved:\n" /* from here on it will be published */
+    " mov %r11, %rbx\n"
+    " cmp $" STR(AHEAD_CALLS) ", %eax\n"
+    " jae .Lpublish\n"
+    " lea " CTL(C_AHEAD) ", %rcx\n"
+    " mov (%rcx, %rax, 4), %r14d\n"
+    " test %r14d, %r14d\n"
+    " jz .Lpublish\n"
+    " jmp .Lahead\n"
+
+    "stub_answer:\n"
+    ".Lanswer:\n"
+    " cmp $" STR(ANSWER_YIELD) ", %r11d\n"
+    " je .Lyield\n"
+    " bt %r11d, %gs:" STR(S_VALID) "\n"
+    " jnc 1b\n"
+    " mov %gs:" STR(S_ANSWER) "(, %r11, 4), %eax\n"
+    "stub_answered:\n"
+    " jmp *%rcx\n"
+    ".Ltrap:\n"
+    " lea -2(%rcx), %r11\n"
+    " jmp *%r11\n"
+    ".Lyield:\n"
+    " mov %rcx, %gs:" STR(S_TAIL) "\n"
+    " mov $24, %eax\n"
+    " syscall\n"
+    "stub_yielded:\n"
+    " xor %eax, %eax\n"
+    " mov %gs:" STR(S_TAIL) ", %rcx\n"
+    " jmp *%rcx\n"
+    "stub_answer_end:\n"
+
+    /* Back to the thunk, all registers as they were; or, with the number, to its trap. */
+    "stub_leave:\n"
+    ".Lleave:\n"
+    " mov " SLOT(S_RESULT) ", %rax\n" RESTORE
+    " mov " SLOT(S_SAVED) ", %rbx\n"
+    " jmp *%rcx\n"
+    "stub_left:\n"
+    ".Lagain:\n"
+    " mov " SLOT(S_NR) ", %eax\n" RESTORE
+    " mov " SLOT(S_SAVED) ", %rbx\n"
+    " jmp .Ltrap\n"
+
     ".Lexit:\n"
     " mov $60, %eax\n"
     " xor %edi, %edi\n"
@@ -310,7 +426,6 @@ __asm__(
     " mov " SLOT(S_NOUT) ", %r14d\n"
     " test %r14d, %r14d\n"
     " jz .Lreturn\n"
-    " movl $0, " SLOT(S_NOUT) "\n"
     " lea " SLOT(S_OUT) ", %r15\n"
     "1: mov (%r15), %rdi\n"
     " mov 8(%r15), %ecx\n"
@@ -321,14 +436,25 @@ __asm__(
     "2: add $16, %r15\n"
     " dec %r14d\n"
     " jnz 1b\n"
+    " movl $0, " SLOT(S_NOUT) "\n" /* not before: an interruption has them made again */
     " jmp .Lreturn\n"
     ".Lout_failed:\n" /* the memory went away, or is of a file that was cut off */
+    " movq $-14, " SLOT(S_RESULT) "\n" /* EFAULT */
     " mov " SLOT(S_SP) ", %rdx\n"
     " add $8, %rdx\n"
-    " movq $-14, " GREG(13) "\n" /* EFAULT */
+    " mov %rsp, %rax\n"
+    " and " CTL(C_MASK) ", %rax\n"
+    " cmp %rax, %rbx\n"
+    " jne 2b\n"
+    " movq $-14, " GREG(13) "\n"
     " jmp 2b\n"
 
+    /* On the alternate stack: back by the frame. Else the call came through a thunk. */
     ".Lreturn:\n"
+    " mov %rsp, %rax\n"
+    " and " CTL(C_MASK) ", %rax\n"
+    " cmp %rax, %rbx\n"
+    " jne .Lleave\n"
     " mov " SLOT(S_FLAGS) ", %ecx\n"
     " test %ecx, %ecx\n"
     " jz 2f\n"

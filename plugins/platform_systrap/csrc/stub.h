@@ -12,6 +12,7 @@
 #define ST_FORK 6   /* kernel: clone a process */
 #define ST_CAS 7    /* kernel: compare and exchange a guest word */
 #define ST_EXIT 8   /* kernel: end this thread */
+#define ST_TRAP 9   /* kernel: make the call that came through a thunk again, as a trap */
 
 /* A slot: its header. The guest can write all of it. */
 #define S_STATE 0    /* u32, futex */
@@ -39,6 +40,15 @@
 #define S_NOUT 240   /* u32: entries at S_OUT */
 #define S_OUT 256    /* {u64 address, u32 length, u32 offset in the slot} each */
 #define OUT_MAX 8
+/* A call that came through a thunk (patch.c): what is restored afterwards, with S_ARGS. */
+#define S_SAVED 384  /* u64[6]: rbx, rbp, r12 to r15 */
+#define S_TAIL 432   /* u64: where in the thunk it goes on */
+#define S_NR 440     /* u32 */
+#define S_SELF 448   /* u64: the slot's own address: GS base is compared with it */
+/* Calls answered without the kernel. */
+#define S_VALID 456  /* u32: a bit for each answer that is there */
+#define S_ANSWER 460 /* u32[13] */
+#define ANSWERS 13
 #define S_BUFFER 512
 #define S_FIRST_ROOM 4096
 #define S_BUFFER_SIZE (S_FIRST_ROOM - S_BUFFER)
@@ -55,6 +65,8 @@
 #define C_PATIENCE 32 /* struct timespec: how long to sleep before looking for the kernel */
 #define C_MASK 48    /* u64: -slot size */
 #define C_TOP 56     /* u64: guest addresses end here */
+#define C_ANSWERS 512 /* u8[512]: which of S_ANSWER a call's answer is; ANSWER_YIELD: sched_yield(2); 0: none */
+#define ANSWER_YIELD 255
 #define C_AHEAD 1024 /* u32[AHEAD_CALLS]: for each system call, up to two ranges to copy, 16 bits each */
 #define AHEAD_CALLS 512
 
@@ -66,6 +78,14 @@
 #define AHEAD_COUNT_MAX 65536
 
 #define STUB_PAGE 4096
+/* Thunks (patch.c): patched call sites jump there, by a table at a low address. */
+#define THUNK_SIZE 64
+#define THUNK_RESTART 5 /* the call's number is in eax */
+#define THUNK_TRAP 20   /* a system call instruction of its own */
+#define THUNK_TAIL 22   /* the call is made */
+#define THUNK_LEAVE 28
+#define THUNK_RETURN 34 /* u64: where to go back */
+
 #define STUB_QUIET 64 /* so many bytes of int3 before the code */
 /* Sent by tgkill(2) to stop a computing guest. Not a real-time signal: those queue up. */
 #define STUB_INTERRUPT 23 /* SIGURG */

@@ -54,7 +54,8 @@ static void measure_slot(struct sy_engine *e) {
 /* A place as high as there is room for guard page, code, control page and slots. */
 static int find_place(struct sy_engine *e) {
     uint64_t slots = (uint64_t)SY_MAX_SLOTS * e->slot_size;
-    uint64_t size = align_up(3 * SY_PAGE, e->slot_size) + slots;
+    uint64_t thunks = e->thunks != NULL ? SY_THUNKS_SIZE + SY_PAGE : 0;
+    uint64_t front = align_up(3 * SY_PAGE + thunks, e->slot_size), size = front + slots;
 
     for (uint64_t at = (TOP - size) & ~(e->slot_size - 1); at > TOP - (1UL << 38); at -= 1UL << 20) {
         void *got = mmap((void *)at, size, PROT_NONE,
@@ -67,9 +68,10 @@ static int find_place(struct sy_engine *e) {
         munmap(got, size);
         if ((uint64_t)got != at)
             continue; /* a kernel that takes the address for a hint */
-        e->region = at + align_up(3 * SY_PAGE, e->slot_size);
+        e->region = at + front;
         e->gate = e->region - 2 * SY_PAGE;
-        e->task_size = e->gate - SY_PAGE;
+        e->thunks_at = e->gate - thunks;
+        e->task_size = e->thunks_at - SY_PAGE;
         return 0;
     }
     return -ENOMEM;
@@ -121,6 +123,7 @@ static int make_control(struct sy_engine *e) {
 }
 
 static void put_away(struct sy_engine *e) {
+    sy_patch_close(e);
     if (e->control != NULL)
         munmap(e->control, SY_PAGE);
     e->control = NULL;
@@ -135,7 +138,7 @@ static void put_away(struct sy_engine *e) {
     e->control_fd = e->eventfd = e->listener = e->proc = -1;
 }
 
-struct sy_engine *sy_open(int *err) {
+struct sy_engine *sy_open(int patch, int *err) {
     struct sy_engine *e;
 
     *err = -EOPNOTSUPP;
@@ -150,10 +153,12 @@ struct sy_engine *sy_open(int *err) {
     e->base_limit = TOP;
     e->min_address = read_min_address();
     measure_slot(e);
-    e->listener = e->control_fd = -1;
+    e->listener = e->control_fd = e->thunks_fd = e->table_fd = -1;
     e->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC); /* without it, a stuck stub lives a little longer */
     e->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     *err = e->eventfd < 0 ? -errno : make_control(e);
+    if (*err == 0 && patch)
+        *err = sy_patch_open(e);
     if (*err == 0)
         *err = find_place(e);
     if (*err == 0)
@@ -273,7 +278,9 @@ static long prepare(struct sy_engine *e, int region_fd) {
         mmap((void *)(e->gate + SY_PAGE), SY_PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, e->control_fd, 0) ==
             MAP_FAILED)
         return -errno;
-    rc = drop_rseq();
+    rc = sy_patch_map(e);
+    if (rc == 0)
+        rc = drop_rseq();
     if (rc == 0)
         rc = take_signals(e);
     if (rc < 0)
@@ -382,7 +389,11 @@ struct sy_thread *sy_template(struct sy_engine *e, int *err) {
     }
     close(fd);
     close(e->control_fd);
-    e->control_fd = -1;
+    if (e->thunks_fd >= 0)
+        close(e->thunks_fd);
+    if (e->table_fd >= 0)
+        close(e->table_fd);
+    e->control_fd = e->thunks_fd = e->table_fd = -1;
     if (*err == 0) {
         t->released = 0;
         return t;

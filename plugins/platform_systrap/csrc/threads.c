@@ -36,6 +36,7 @@ struct sy_space *sy_space_new(struct sy_engine *e, pid_t tgid) {
 
 void sy_space_unref(struct sy_engine *e, struct sy_space *s) {
     if (--s->refs == 0) {
+        sy_patch_free(e, s);
         sy_chunks_free(e, s);
         free(s);
     }

@@ -97,8 +97,10 @@ static struct sy_thread *deliver(struct sy_engine *e) {
     }
     sy_leave_running(e, t, SY_ST_STOPPED);
     t->space->last = t;
-    if (t->event == SY_SYSCALL)
+    if (t->event == SY_SYSCALL) {
+        sy_patch_consider(e, t);
         sy_current(e, t);
+    }
     return t;
 }
 

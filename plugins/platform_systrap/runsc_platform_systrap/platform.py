@@ -74,9 +74,10 @@ class SystrapPlatform(Platform):
 
         def wait(self, poll_fd: int, timeout_ns: int) -> Thread | None: ...
 
-    def __init__(self) -> None:
+    def __init__(self, patch: bool = True) -> None:
+        """``patch``: let call sites that are hot jump into the stub (csrc/patch.c)."""
         err = ffi.new("int *")
-        engine = lib.sy_open(err)
+        engine = lib.sy_open(patch, err)
         if not engine:
             raise failed(err[0])
         self.engine = ffi.gc(engine, lib.sy_free)
@@ -120,7 +121,8 @@ class SystrapPlatform(Platform):
         gate: int = self.engine.gate
         region: int = self.engine.region
         for start, end in (
-            *_gaps(PAGE, self.task_size, self.initial_areas),
+            *_gaps(self.min_address, self.task_size, self.initial_areas),
+            (self.task_size, self.engine.thunks_at),
             (gate - PAGE, gate),
             (gate + 2 * PAGE, region),
             (region + lib.SY_FIRST_SLOTS * self.engine.slot_size, _TOP),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runsc.flags import STRING, Flag
 from runsc.plugins.hookspecs import hookimpl
 
 TYPE_CHECKING = False
@@ -17,6 +18,15 @@ class SystrapPlugin:
     api_version = 1
     summary = "seccomp(2): fast, some 3 us a system call; needs no ptrace(2)"
 
+    flags = (
+        Flag(
+            "systrap-patch",
+            STRING,
+            "Whether hot system calls of a program are made to jump into the stub instead of trapping.",
+            choices=("on", "off"),
+        ),
+    )
+
     @hookimpl
     def check_platform(self) -> Availability:
         from runsc_platform_systrap.check import check
@@ -27,4 +37,4 @@ class SystrapPlugin:
     def make_platform(self, config: Config) -> Platform:
         from runsc_platform_systrap.platform import SystrapPlatform
 
-        return SystrapPlatform()
+        return SystrapPlatform(patch=config.plugin_flag("systrap-patch", "on") == "on")

@@ -126,6 +126,7 @@ class SystrapAddressSpace(AddressSpace):
     def poke(self, addr: int, data: bytes) -> int:
         if not 0 <= addr < self.task_size:
             return 0
+        lib.sy_patch_undo(self._e, self._c, addr, addr + len(data), 1)
         tid = lib.sy_space_tid(self._c)
         if tid == 0:
             raise AddressSpaceGone

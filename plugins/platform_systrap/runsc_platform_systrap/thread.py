@@ -27,6 +27,8 @@ VIEW_SIZE = REGS_AT + REGS.size
 
 _NO_ARGS = (0, 0, 0, 0, 0, 0)
 
+_unpatched = lib.sy_unpatched
+
 
 def address(pointer: Any) -> int:
     """Where a structure of the engine lies."""
@@ -71,9 +73,13 @@ class SystrapThread(Thread):
         return self._space
 
     def get_regs(self) -> list[int]:
+        if _unpatched(self._e, self._c) < 0:
+            raise AddressSpaceGone
         return list(REGS.unpack_from(self.view, REGS_AT))
 
     def set_regs(self, regs: Sequence[int]) -> None:
+        if _unpatched(self._e, self._c) < 0:
+            raise AddressSpaceGone
         REGS.pack_into(self.view, REGS_AT, *regs)
         lib.sy_thread_regs_set(self._e, self._c)
 
