@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ABOUT = "An application kernel for containers: runs programs so that they never talk to the host's kernel."
 
 
-#: What a flag of a plugin's is, when it is not given.
+#: What a flag of a plugin's is, when it is not given and has no choices.
 _EMPTY: dict[str, object] = {BOOL: False, INT: 0, LIST: [], REPEAT: []}
 
 
@@ -111,7 +111,7 @@ def _with_parameters(
     function: Callable[..., Any], flags: tuple[Flag, ...], defaults: object, usage: str = ""
 ) -> Callable[..., Any]:
     """``function`` with a signature that typer reads: one option for each flag, and the words behind."""
-    parameters = [_parameter(flag, getattr(defaults, flag.attr, _EMPTY.get(flag.kind, ""))) for flag in flags]
+    parameters = [_parameter(flag, getattr(defaults, flag.attr, _empty(flag))) for flag in flags]
     if usage:
         annotation = Annotated[list[str], typer.Argument(hidden=True, metavar=usage)]
         parameters.append(inspect.Parameter("words", inspect.Parameter.KEYWORD_ONLY, annotation=annotation))
@@ -119,6 +119,11 @@ def _with_parameters(
     typed.__signature__ = inspect.Signature(parameters)
     typed.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return function
+
+
+def _empty(flag: Flag) -> object:
+    """What help shows as the default of a plugin's flag: the plugin takes the first of its choices."""
+    return flag.choices[0] if flag.choices else _EMPTY.get(flag.kind, "")
 
 
 def _parameter(flag: Flag, default: object) -> inspect.Parameter:

@@ -1,9 +1,9 @@
 """Flags that plugins bring along.
 
 A plugin's class may have an attribute ``flags``, a tuple of ``runsc.flags.Flag``. They stand before the
-command as runsc's own do; the plugin asks for their values by ``config.plugin_flag(name, default)``. They
-are looked for only when a flag is met that runsc doesn't know, and for help: nobody else pays for importing
-the plugins.
+command as runsc's own do; the first of a flag's choices is its default; the plugin asks for their values by
+``config.plugin_flag(name, default)``. They are looked for only when a flag is met that runsc doesn't know,
+and for help: nobody else pays for importing the plugins.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from runsc.cli.app import build_app
 from runsc.cli.commands import COMMANDS, CommandSpec
 from runsc.config import FLAGS, Config
 from runsc.flags import BOOL, INT, LIST, REPEAT, STRING, Flag
+from runsc.plugins.flags import contributed
 
 #: What click, and typer's copy of it, call the types.
 TEXT = ("text", "str")
@@ -53,7 +54,10 @@ def agree(flags: tuple[Flag, ...], options: dict[str, Any], defaults: object) ->
 
 
 def test_flags_before_the_command(group: Any) -> None:
-    agree(FLAGS, options_of(group), Config())
+    options = options_of(group)
+    brought_along = [options.pop(flag.attr) for flag in contributed()]
+    assert brought_along
+    agree(FLAGS, options, Config())
 
 
 def test_commands(group: Any) -> None:
