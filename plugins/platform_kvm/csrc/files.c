@@ -89,6 +89,7 @@ static struct kv_file *make(struct kv_mm *mm, uint64_t len, int *err) {
 }
 
 static void *reserve(struct kv_mm *mm, uint64_t at, uint64_t len) {
+    kv_note_flush(mm, at, at + len);
     return mmap(kv_at(mm, at), len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 }
 

@@ -23,6 +23,7 @@ static void emit(struct kv_flush *f) {
 
     f->end = 0;
     mm->flushes++;
+    kv_note_flush(mm, f->start, f->start + len);
     if (mm->vm_fd < 0)
         return;
     if (f->start >= mm->files_at) {

@@ -108,6 +108,10 @@ struct kv_mm {
     /* Odd while a flush takes rights away from the arena for a moment: a guest that hits it tries again. */
     uint32_t flush_seq;
     uint64_t flushes, full_flushes, faults;
+
+    /* For tests: told which part of the arena loses its translations ([0, ~0): all). */
+    void (*on_flush)(void *context, uint64_t start, uint64_t end);
+    void *context;
 };
 
 struct kv_space {
@@ -124,6 +128,11 @@ struct kv_space {
 int kv_mm_open(struct kv_mm *mm, int vm_fd, int address_bits, int max_slots);
 void kv_mm_close(struct kv_mm *mm);
 static inline char *kv_at(struct kv_mm *mm, uint64_t gpa) { return mm->arena + gpa; }
+
+static inline void kv_note_flush(struct kv_mm *mm, uint64_t start, uint64_t end) {
+    if (mm->on_flush != NULL)
+        mm->on_flush(mm->context, start, end);
+}
 
 /* slots.c */
 int kv_slot_cover(struct kv_mm *mm, uint64_t gpa, uint64_t len);

@@ -47,6 +47,7 @@ int kv_slot_flush(struct kv_mm *mm) {
     int rc;
 
     mm->full_flushes++;
+    kv_note_flush(mm, 0, ~0ULL);
     if (mm->vm_fd < 0)
         return 0;
     /* Its memory is never looked at: no page table leads there. */
