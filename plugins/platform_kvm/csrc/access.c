@@ -25,8 +25,8 @@ static char *readable(struct kv_space *s, uint64_t va, int *zero) {
             *zero = 1;
             return NULL;
         }
-        if (e == 0)
-            e = r->file->at + r->off + ((va & ~KV_MASK) - r->start);
+        if (e == 0 && (e = kv_file_page(r, va & ~KV_MASK)) == 0)
+            return NULL;
     }
     return kv_at(s->mm, (e & PTE_ADDR) + (va & KV_MASK));
 }

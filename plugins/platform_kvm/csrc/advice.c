@@ -22,6 +22,13 @@ static int bad_range(uint64_t va, uint64_t len) {
     return (va | len) & KV_MASK || va < KV_MIN_ADDRESS || va >= KV_TASK_SIZE || len > KV_TASK_SIZE - va;
 }
 
+/* The end of what of [low, high) in a region its file has pages for. */
+static uint64_t in_file(const struct kv_region *r, uint64_t low, uint64_t high) {
+    uint64_t off = r->off + (low - r->start), most = off < r->file->len ? low + (r->file->len - off) : low;
+
+    return high < most ? high : most;
+}
+
 /* Call f for the part of each shared file's region in the range, with the address of its pages in the arena. */
 static int each_file(struct kv_space *s, uint64_t start, uint64_t end, int shared, int arg,
                      int (*f)(void *at, size_t len, int arg)) {
@@ -31,7 +38,8 @@ static int each_file(struct kv_space *s, uint64_t start, uint64_t end, int share
 
         if (r->file == NULL || (shared && !r->shared))
             continue;
-        if (f(kv_at(s->mm, r->file->at + r->off + (low - r->start)), high - low, arg) < 0)
+        high = in_file(r, low, high);
+        if (high > low && f(kv_at(s->mm, kv_file_page(r, low)), high - low, arg) < 0)
             return -errno;
     }
     return 0;
@@ -133,10 +141,11 @@ int kv_space_residency(struct kv_space *s, uint64_t va, uint64_t len, unsigned c
     for (uint32_t i = kv_region_index(s, va); rc == 0 && i < s->nregions && s->regions[i].start < end; i++) {
         struct kv_region *r = &s->regions[i];
         uint64_t low = r->start > va ? r->start : va, high = r->end < end ? r->end : end, at = low;
+        uint64_t end_of_file = r->file != NULL ? in_file(r, low, high) : low;
         struct kv_run run;
 
-        if (r->file != NULL && mincore(kv_at(s->mm, r->file->at + r->off + (low - r->start)), high - low,
-                                       vec + (low - va) / KV_PAGE) < 0)
+        if (end_of_file > low && mincore(kv_at(s->mm, kv_file_page(r, low)), end_of_file - low,
+                                         vec + (low - va) / KV_PAGE) < 0)
             rc = -errno;
         while (kv_walk(s, &at, high, &run))
             for (uint32_t k = 0; k < run.n; k++)

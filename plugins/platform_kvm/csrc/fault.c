@@ -31,10 +31,6 @@ static void set(struct kv_space *s, uint64_t *pte, uint64_t e) {
     __atomic_store_n(pte, e, __ATOMIC_RELEASE);
 }
 
-static uint64_t file_page(const struct kv_region *r, uint64_t va) {
-    return r->file->at + r->off + (va - r->start);
-}
-
 /* What an entry led to is no longer what it leads to. The thread that faulted notices by itself. */
 static void changed(struct kv_space *s, uint64_t e, int guest) {
     struct kv_flush flush = {.mm = s->mm};
@@ -47,9 +43,9 @@ static void changed(struct kv_space *s, uint64_t e, int guest) {
 
 /* A page of a file, as it is. */
 static int share_page(struct kv_space *s, struct kv_region *r, uint64_t va, uint64_t *pte) {
-    uint64_t gpa = file_page(r, va);
+    uint64_t gpa = kv_file_page(r, va);
 
-    if (!kv_guard_touch(kv_at(s->mm, gpa)))
+    if (gpa == 0 || !kv_guard_touch(kv_at(s->mm, gpa)))
         return KV_BUS; /* behind the end of the file, or it can't be read */
     if (kv_slot_cover(s->mm, gpa, KV_PAGE) < 0)
         return KV_NOMEM;
@@ -67,12 +63,14 @@ static int own_page(struct kv_space *s, struct kv_region *r, uint64_t va, uint64
         set(s, pte, kv_entry(mm, r, old, PTE_FRAME));
         return KV_FIXED;
     }
+    if (!(e & PTE_FRAME) && r->file != NULL && (old = kv_file_page(r, va)) == 0)
+        return KV_BUS;
     gpa = kv_frames_take(mm, 1, &got, e == 0 && r->file == NULL);
     if (gpa == 0)
         return KV_NOMEM;
     if (e & PTE_FRAME) {
         memcpy(kv_at(mm, gpa), kv_at(mm, old), KV_PAGE);
-    } else if (r->file != NULL && kv_guard_copy(kv_at(mm, gpa), kv_at(mm, file_page(r, va)), KV_PAGE) != 0) {
+    } else if (r->file != NULL && kv_guard_copy(kv_at(mm, gpa), kv_at(mm, old), KV_PAGE) != 0) {
         kv_frame_put(mm, gpa);
         return KV_BUS;
     }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 int kv_files_open(struct kv_mm *mm) {
     mm->holes = malloc(64 * sizeof *mm->holes);
@@ -97,8 +98,14 @@ static void *reserve(struct kv_mm *mm, uint64_t at, uint64_t len) {
 struct kv_file *kv_file_map(struct kv_mm *mm, int fd, uint64_t offset, uint64_t len, int shared, int prot,
                             int *err) {
     struct kv_file *f = make(mm, len, err);
+    struct stat st;
     void *p;
 
+    /* What is larger than the arena is mapped as far as there is a file. */
+    if (f == NULL && fstat(fd, &st) == 0 && st.st_size >= 0 && (uint64_t)st.st_size < len) {
+        len = (uint64_t)st.st_size > offset ? ((uint64_t)st.st_size - offset + KV_MASK) & ~KV_MASK : KV_PAGE;
+        f = make(mm, len, err);
+    }
     if (f == NULL)
         return NULL;
     f->shared = shared;

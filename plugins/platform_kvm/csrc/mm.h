@@ -50,7 +50,7 @@ enum { KV_FIXED = 0, KV_MAPERR, KV_ACCERR, KV_BUS, KV_NOMEM };
 /* Part of the arena that is in use for a mapping of a file. */
 struct kv_file {
     int refs;
-    uint64_t at, len; /* in the arena */
+    uint64_t at, len; /* in the arena; a region may go on behind it, where the file has no page */
     int writable;     /* our mapping is */
     int shared;
 };
@@ -172,6 +172,13 @@ int kv_root_new(struct kv_space *s);
 void kv_root_drop(struct kv_space *s);
 uint64_t *kv_pte(struct kv_space *s, uint64_t va, int make);
 int kv_walk(struct kv_space *s, uint64_t *va, uint64_t end, struct kv_run *run);
+
+/* The physical address of a page of a region's file, or 0 behind its end. */
+static inline uint64_t kv_file_page(const struct kv_region *r, uint64_t va) {
+    uint64_t off = r->off + (va - r->start);
+
+    return off < r->file->len ? r->file->at + off : 0;
+}
 
 /* regions.c */
 struct kv_region *kv_region_find(struct kv_space *s, uint64_t va);
