@@ -171,7 +171,9 @@ def test_what_the_processes_hold(runsc: str, platform: str) -> None:
         own = status(sentry)
         stubs = [status(pid) for pid in children(sentry)]
         threads = [
-            status(int(path.name)) for path in Path(f"/proc/{sentry}/task").iterdir() if int(path.name) != sentry
+            status(int(path.name))
+            for path in Path(f"/proc/{sentry}/task").iterdir()
+            if int(path.name) != sentry
         ]
         process.terminate()
         process.wait(20)

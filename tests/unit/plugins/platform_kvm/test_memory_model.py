@@ -1,4 +1,5 @@
-"""The memory part of the KVM engine against a model, built with the address and undefined-behaviour sanitizers.
+"""The memory part of the KVM engine against a model, built with the address and undefined-behaviour
+sanitizers.
 
 The model knows pages, not page tables: what each page of each space may be used for and what it holds.
 ``harness.c`` plays the guest's processor, with a memory of translations as KVM's, so that a missing flush is
@@ -20,7 +21,10 @@ from hypothesis import strategies as st
 
 HERE = Path(__file__).parent
 CSRC = HERE.parents[3] / "plugins" / "platform_kvm" / "csrc"
-SOURCES = ("access", "advice", "fault", "files", "flush", "frames", "guard", "mm", "regions", "slots", "space", "tables")
+SOURCES = (
+    "access", "advice", "fault", "files", "flush",
+    "frames", "guard", "mm", "regions", "slots", "space", "tables",
+)  # fmt: skip
 
 PAGE = 4096
 #: The pages in play lie on both sides of a border of page tables.
@@ -41,10 +45,20 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if compiler is None:
         pytest.skip("needs a C compiler")
     program = tmp_path_factory.mktemp("harness") / "harness"
-    flags = ["-O1", "-g", "-std=gnu11", "-pthread", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    flags = [
+        "-O1",
+        "-g",
+        "-std=gnu11",
+        "-pthread",
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=all",
+    ]
     sources = [str(HERE / "harness.c"), *(str(CSRC / f"{name}.c") for name in SOURCES)]
     done = subprocess.run(
-        [compiler, *flags, f"-I{CSRC}", "-o", str(program), *sources], capture_output=True, text=True, check=False
+        [compiler, *flags, f"-I{CSRC}", "-o", str(program), *sources],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if "cannot find -lasan" in done.stderr or "libasan" in done.stderr:
         pytest.skip("needs the sanitizers of the C compiler")
@@ -98,7 +112,9 @@ def words(*values: int) -> bytes:
     return struct.pack("<8Q", *(v & (1 << 64) - 1 for v in (*values, *[0] * (8 - len(values)))))
 
 
-ranges = st.tuples(st.integers(0, PAGES - 1), st.integers(1, 6)).map(lambda r: (r[0], min(r[1], PAGES - r[0])))
+ranges = st.tuples(st.integers(0, PAGES - 1), st.integers(1, 6)).map(
+    lambda r: (r[0], min(r[1], PAGES - r[0]))
+)
 prots = st.sampled_from([0, 1, 3, 3, 3, 5, 7, 2])
 operations = st.one_of(
     st.tuples(st.just(MAP), ranges, prots, st.integers(0, 6), st.booleans(), st.integers(0, FILE_PAGES)),
@@ -157,13 +173,24 @@ class Script:
     def at(self, page: int) -> int:
         return FIRST + page * PAGE
 
-    def do_1(self, name: int, where: tuple[int, int], prot: int, file: int, shared: bool, offset: int) -> None:
+    def do_1(
+        self, name: int, where: tuple[int, int], prot: int, file: int, shared: bool, offset: int
+    ) -> None:
         start, count = where
         if file == 0:
             shared, offset = False, 0
         space = self.model.spaces[name]
         refused = file > 3 and shared and prot & 2
-        op = (MAP, name, self.at(start), count * PAGE, prot, SHARED if shared else PRIVATE, file, offset * PAGE)
+        op = (
+            MAP,
+            name,
+            self.at(start),
+            count * PAGE,
+            prot,
+            SHARED if shared else PRIVATE,
+            file,
+            offset * PAGE,
+        )
         self.add(-EACCES if refused else 0, None, *op)
         if not refused:
             for i in range(count):
@@ -319,7 +346,12 @@ def run(harness: Path, script: Script) -> None:
     """Let the harness do it, and compare."""
     environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0"}
     done = subprocess.run(
-        [str(harness)], input=b"".join(script.ops), capture_output=True, env=environment, timeout=60, check=False
+        [str(harness)],
+        input=b"".join(script.ops),
+        capture_output=True,
+        env=environment,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stderr.decode()
     answers = list(struct.iter_unpack("<qQ", done.stdout))
