@@ -52,7 +52,7 @@ ffi.cdef(
     int rn_fchmodat(int dir, const char *name, unsigned mode);
     int rn_syncfs(int fd);
     int rn_inotify(void);
-    int rn_watch(int inotify, int fd, uint32_t mask);
+    int rn_watch(int inotify, const char *path, uint32_t mask);
     int rn_unwatch(int inotify, int number);
 
     int rn_socketpair(int *pair, int seconds);

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
-#include <stdio.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -102,11 +101,8 @@ int rn_stat(int dir, const char *name, int64_t *out) {
     return 0;
 }
 
-/* An inotify watch on what a descriptor stands for; number of the watch. */
-int rn_watch(int inotify, int fd, uint32_t mask) {
-    char path[32];
-
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+/* An inotify watch; its number. */
+int rn_watch(int inotify, const char *path, uint32_t mask) {
     return (int)answer(inotify_add_watch(inotify, path, mask));
 }
 

@@ -74,7 +74,13 @@ FLAGS: tuple[Flag, ...] = (
     Flag("log-packets", BOOL, "Log every packet to the debug log (--network=sandbox)."),
     Flag("pcap-log", STRING, "Write every packet to this file, in pcap format (--network=sandbox).",
          metavar="FILE"),
-    Flag("fs", STRING, "How host files are reached; 'runsc plugins' lists what there is.", metavar="NAME"),
+    Flag(
+        "fs",
+        STRING,
+        "How host files are reached; 'runsc plugins' lists what there is (default: direct for 'do',"
+        " gofer9p for containers).",
+        metavar="NAME",
+    ),
     Flag(
         "overlay2",
         STRING,
@@ -126,6 +132,10 @@ FLAGS: tuple[Flag, ...] = (
 
 class PluginFlags:
     """The values of the flags that plugins brought along, as attributes; those not given are missing."""
+
+#: Which file-system plugin is taken if none is chosen.
+FS_OF_DO = "direct"
+FS_OF_CONTAINERS = "gofer9p"
 
 
 class Config:
@@ -190,7 +200,8 @@ class Config:
         self.rx_checksum_offload = True
         self.log_packets = False
         self.pcap_log = ""
-        self.fs = "direct"
+        #: "": FS_OF_DO or FS_OF_CONTAINERS
+        self.fs = ""
         self.overlay2 = "none"
         self.rootless = False
         self.ignore_cgroups = False

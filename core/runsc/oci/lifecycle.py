@@ -123,11 +123,13 @@ def make_plan(config: Config, record: Record, spec: Spec, making: Making) -> Pla
 
 def fork(config: Config, plan: Plan, started: float) -> Launch:
     """Start the sandbox's process."""
+    from runsc.config import FS_OF_CONTAINERS
     from runsc.plugins.loader import load
     from runsc.plugins.scan import FILESYSTEM
     from runsc.sandbox.boot import open_files
     from runsc.sandbox.launch import Launch
 
+    config.fs = config.fs or FS_OF_CONTAINERS
     filesystem = load(FILESYSTEM, config.fs)
     _opener, plan.opened = open_files(filesystem, config, plan.host_mounts)
     launch = Launch(config, plan, filesystem, started)
@@ -152,7 +154,8 @@ def host_mounts(config: Config, spec: Spec, overlay: bool) -> tuple[list[HostMou
         if mount.is_bind():
             source = os.path.join(os.fsencode(spec.bundle), os.fsencode(mount.source))
             places[index] = len(mounts)
-            mounts.append(host_mount(source, parse_options(mount).read_only(), True))
+            shared = config.file_access_mounts == "shared"
+            mounts.append(host_mount(source, parse_options(mount).read_only(), shared))
     return mounts, places
 
 

@@ -22,6 +22,7 @@ import signal
 import sys
 from time import monotonic, sleep
 
+from runsc.config import FS_OF_DO
 from runsc.errors import RunscError
 from runsc.log import debug_log_path
 from runsc.plugins.loader import load
@@ -70,6 +71,7 @@ def run(config: Config, command: Command, log: Log, started: float) -> int:
     """
     occupy_standard_descriptors()
     command.nofile = resource.getrlimit(resource.RLIMIT_NOFILE)
+    config.fs = config.fs or FS_OF_DO
     filesystem = load(FILESYSTEM, config.fs)
     opener, command.opened = open_files(filesystem, config, command.host_mounts)
     # What was ignored when we started (nohup, background jobs of scripts) stays ignored.

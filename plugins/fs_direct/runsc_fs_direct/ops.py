@@ -135,7 +135,10 @@ class DirectOps(HostOps):
         )  # fmt: skip
 
     def watch(self, handle: int, data: bool) -> int:
-        return lib.rn_watch(self.events, handle, MASK | DATA if data else MASK) if self.events >= 0 else -1
+        if self.events < 0:
+            return -1
+        found: int = lib.rn_watch(self.events, b"/proc/self/fd/%d" % handle, MASK | DATA if data else MASK)
+        return found
 
     def unwatch(self, number: int) -> None:
         lib.rn_unwatch(self.events, number)

@@ -203,8 +203,10 @@ class GoferOps(HostOps):
         return _signed(self.connection.call(XWATCH, _ONE.pack(handle) + bytes((data,))))
 
     def unwatch(self, number: int) -> None:
-        if not self.connection.lost:
+        try:
             self.connection.call(XUNWATCH, _ONE.pack(number))
+        except LinuxError:
+            return  # it was gone already, or all is lost, which was told
 
     # -- changing -----------------------------------------------------------------------------
 

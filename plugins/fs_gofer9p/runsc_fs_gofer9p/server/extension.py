@@ -282,7 +282,7 @@ def readlink(client: Client, body: memoryview) -> bytes:
 def watch_node(client: Client, node: Node, data: bool) -> int:
     if client.events < 0:
         return -1
-    result = lib.rn_watch(client.events, node.fd, _WATCH | _WATCH_DATA if data else _WATCH)
+    result = lib.rn_watch(client.events, node.path(), _WATCH | _WATCH_DATA if data else _WATCH)
     return int(result) if result >= 0 else -1
 
 

@@ -86,10 +86,11 @@ def serve(clients: dict[int, Client], waiting: epoll) -> None:
 
 
 def _detach(keep: set[int]) -> None:
-    """Let go of the terminal, the caller's pipes and signals, and every descriptor that isn't needed."""
+    """Let go of the session, of the caller's pipes, and of every descriptor that isn't needed."""
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.setsid()
     null = os.open("/dev/null", os.O_RDWR)
     for fd in range(3):
         if fd not in keep:
